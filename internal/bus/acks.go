@@ -1,0 +1,297 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// The publish window and its clock.
+const (
+	maxUnacked     = 4096                   // unary publications that wait for their acknowledgement
+	attemptTimeout = 500 * time.Millisecond // then the same id is sent again
+	firstBackoff   = 50 * time.Millisecond  // after "no responders": the log has no leader
+	maxBackoff     = 500 * time.Millisecond
+	sweepEvery     = 25 * time.Millisecond
+	answerMargin   = 50 * time.Millisecond // an outcome is told this long before the deadline
+)
+
+// publisher matches acknowledgements to calls. One reply subject serves all: the last
+// token of each attempt's reply names the attempt.
+type publisher struct {
+	bus    *Bus
+	prefix string // of reply subjects
+	sub    *nats.Subscription
+	wg     sync.WaitGroup
+	stopc  chan struct{}
+
+	mu      sync.Mutex
+	next    uint64
+	tries   map[uint64]*call // attempts whose acknowledgement may still come
+	calls   map[*call]struct{}
+	stopped bool
+}
+
+func newPublisher(b *Bus) (*publisher, error) {
+	p := &publisher{
+		bus:    b,
+		prefix: b.pub.NewRespInbox() + ".",
+		stopc:  make(chan struct{}),
+		tries:  make(map[uint64]*call),
+		calls:  make(map[*call]struct{}),
+	}
+	var err error
+	if p.sub, err = b.pub.Subscribe(p.prefix+"*", p.onAck); err != nil {
+		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	if err := p.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
+	}
+	p.wg.Go(p.sweep)
+	return p, nil
+}
+
+// start makes a call's first attempt.
+func (p *publisher) start(c *call) {
+	if err := c.prepare(); err != nil {
+		c.done(room.Ack{}, err)
+		return
+	}
+	c.backoff = firstBackoff
+	p.mu.Lock()
+	if p.stopped {
+		p.mu.Unlock()
+		c.done(room.Ack{}, unavailable(errors.New("the node stops")))
+		return
+	}
+	p.calls[c] = struct{}{}
+	err := p.attemptLocked(c)
+	p.mu.Unlock()
+	if err != nil {
+		p.finish(c, room.Ack{}, unavailable(err))
+	}
+}
+
+// attemptLocked sends the call's message under a new token and check. It only
+// appends to the connection's buffer, so it may be called with mu held.
+func (p *publisher) attemptLocked(c *call) error {
+	p.next++
+	token, check := p.next, setCheck(c.msg.Data)
+	c.msg.Reply = p.prefix + strconv.FormatUint(token, 36)
+	if err := p.bus.pub.PublishMsg(c.msg); err != nil {
+		return err
+	}
+	c.tries = append(c.tries, try{token, check})
+	c.unsure = true
+	c.due = time.Now().Add(attemptTimeout)
+	p.tries[token] = c
+	return nil
+}
+
+// onAck takes one acknowledgement.
+func (p *publisher) onAck(msg *nats.Msg) {
+	token, err := strconv.ParseUint(strings.TrimPrefix(msg.Subject, p.prefix), 36, 64)
+	if err != nil {
+		return
+	}
+	if headerValue(msg.Header, "Status") == "503" {
+		p.noResponders(token)
+		return
+	}
+	var ack struct {
+		apiResponse
+		Seq       uint64 `json:"seq"`
+		Duplicate bool   `json:"duplicate"`
+	}
+	if err := json.Unmarshal(msg.Data, &ack); err != nil {
+		p.bus.log.Warn("unreadable acknowledgement", "err", err)
+		return
+	}
+	p.mu.Lock()
+	c := p.tries[token]
+	p.mu.Unlock()
+	switch {
+	case c == nil: // late: another attempt was acknowledged
+	case ack.Error != nil && ack.Error.Code == 503 && ack.Error.ErrCode != errInsufficient:
+		p.noResponders(token)
+	case ack.Error != nil:
+		p.finish(c, room.Ack{}, storeError(ack.Error.Code, ack.Error.ErrCode, ack.Error.Description))
+	case ack.Duplicate:
+		p.bus.wg.Go(func() { p.finishDuplicate(c, ack.Seq) })
+	default:
+		pos := room.Position{Epoch: c.stream.knownEpoch(), Seq: ack.Seq, Check: p.checkOf(c, token)}
+		p.finish(c, room.Ack{ID: pos.String(), Stored: true}, nil)
+	}
+}
+
+func (p *publisher) checkOf(c *call, token uint64) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range c.tries {
+		if t.token == token {
+			return t.check
+		}
+	}
+	return 0
+}
+
+// noResponders schedules a retry: the log had no leader, so this attempt was not
+// stored.
+func (p *publisher) noResponders(token uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.tries[token]
+	if c == nil {
+		return
+	}
+	delete(p.tries, token)
+	c.unsure = len(c.tries) > 1
+	if c.tries[len(c.tries)-1].token == token {
+		c.due = time.Now().Add(c.backoff)
+		c.backoff = min(2*c.backoff, maxBackoff)
+	}
+}
+
+// finishDuplicate answers a duplicate with the first message's id, whose check only
+// its record has. If that record is one of our own attempts, it is no duplicate.
+func (p *publisher) finishDuplicate(c *call, seq uint64) {
+	m, err := p.bus.leaderGet(c.ctx, c.stream, map[string]any{"seq": seq})
+	switch {
+	case err != nil:
+		p.finish(c, room.Ack{}, err)
+		return
+	case m == nil: // stored and gone again
+		m = &room.Message{ID: room.Position{Epoch: c.stream.knownEpoch(), Seq: seq}.String()}
+	}
+	ours := false
+	p.mu.Lock()
+	for _, t := range c.tries {
+		ours = ours || t.check == m.Position.Check
+	}
+	p.mu.Unlock()
+	p.finish(c, room.Ack{ID: m.ID, Stored: true, Duplicate: c.keyed && !ours}, nil)
+}
+
+// finish ends a call once.
+func (p *publisher) finish(c *call, ack room.Ack, err error) {
+	p.mu.Lock()
+	if c.ended {
+		p.mu.Unlock()
+		return
+	}
+	c.ended = true
+	for _, t := range c.tries {
+		delete(p.tries, t.token)
+	}
+	delete(p.calls, c)
+	p.mu.Unlock()
+	if err == nil {
+		p.bus.log.Debug("store", "hop", 2, "room", c.pub.Room, "id", ack.ID, "duplicate", ack.Duplicate)
+	}
+	c.done(ack, err)
+}
+
+// sweep acts on calls whose time has come, until the bus stops.
+func (p *publisher) sweep() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stopc:
+			return
+		case now := <-tick.C:
+			p.sweepAt(now)
+		}
+	}
+}
+
+// ending is a call that sweep ends.
+type ending struct {
+	c   *call
+	err error
+}
+
+func (p *publisher) sweepAt(now time.Time) {
+	var ends []ending
+	p.mu.Lock()
+	for c := range p.calls {
+		if deadline, ok := c.ctx.Deadline(); ok && now.After(deadline.Add(-answerMargin)) {
+			ends = append(ends, ending{c, c.gaveUp(context.DeadlineExceeded)})
+			continue
+		}
+		if err := c.ctx.Err(); err != nil {
+			ends = append(ends, ending{c, c.gaveUp(err)})
+			continue
+		}
+		if now.Before(c.due) {
+			continue
+		}
+		if err := p.attemptLocked(c); err != nil {
+			if !c.unsure {
+				ends = append(ends, ending{c, unavailable(err)})
+				continue
+			}
+			c.due = now.Add(maxBackoff) // the connection is away; the outcome stays open
+		}
+	}
+	p.mu.Unlock()
+	for _, e := range ends {
+		p.finish(e.c, room.Ack{}, e.err)
+	}
+}
+
+// stop ends every call with UNAVAILABLE or OUTCOME_UNKNOWN.
+func (p *publisher) stop() {
+	p.mu.Lock()
+	if p.stopped {
+		p.mu.Unlock()
+		return
+	}
+	p.stopped = true
+	open := make([]*call, 0, len(p.calls))
+	for c := range p.calls {
+		open = append(open, c)
+	}
+	p.mu.Unlock()
+	close(p.stopc)
+	p.wg.Wait()
+	for _, c := range open {
+		p.finish(c, room.Ack{}, c.gaveUp(errors.New("the node stops")))
+	}
+}
+
+// JetStream error codes that a publication can meet.
+const (
+	errInsufficient = 10023 // no memory or disk left
+	errStoreFailed  = 10077 // a limit of the stream
+	errTooMany      = 10167 // the stream's inbound queue is full
+)
+
+// storeError turns the log's refusal into ours.
+func storeError(code, errCode int, description string) error {
+	cause := fmt.Errorf("log: %s (%d/%d)", description, code, errCode)
+	switch errCode {
+	case errTooMany:
+		e := busy()
+		e.Err = cause
+		return e
+	case errInsufficient, errStoreFailed:
+		return &room.Error{
+			Kind:       room.Exhausted,
+			Reason:     room.ReasonLogFull,
+			Msg:        "the log cannot store more",
+			RetryAfter: 5 * time.Second,
+			Err:        cause,
+		}
+	}
+	return cause
+}

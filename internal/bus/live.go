@@ -1,0 +1,334 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// The live connection feeds shardCount channels; each is drained by one goroutine
+// that owns the rooms of its shard.
+const (
+	shardCount = 4
+	shardQueue = 16_384
+	maxBuffer  = 8_192 // messages that a room holds back behind a hole
+)
+
+// Room is told what happens in one room. All calls come from one goroutine, in
+// order; none may block.
+type Room interface {
+	// Opened says where the room stands; messages after head follow. The zero
+	// head is an ephemeral room's.
+	Opened(head room.Position)
+	// Append brings the next message.
+	Append(m *room.Message)
+	// Break says that messages may be missing before head, and why.
+	Break(reason room.GapReason, head room.Position)
+}
+
+// roomState says what a liveRoom waits for.
+type roomState uint8
+
+const (
+	opening roomState = iota // its head is not known yet
+	ready                    // delivering
+	filling                  // messages wait in buf for a hole to be filled
+)
+
+// liveRoom is one room of this node. Its shard's goroutine owns all but the statics.
+type liveRoom struct {
+	// static
+	name     room.Name
+	subjects subjects
+	stream   *logStream // nil in an ephemeral room
+	sink     Room
+	ctx      context.Context //nolint:containedctx // ends with the interest
+	cancel   context.CancelFunc
+
+	// owned by the shard's goroutine
+	sub   *nats.Subscription
+	state roomState
+	head  room.Position
+	buf   []liveMsg
+	dirty bool // messages were lost that no later one may tell of: read to the log's end
+
+	proved time.Time // when the head was last asked for because of a lower sequence
+}
+
+// liveMsg is a republished message: what it says of the one before it in its room.
+type liveMsg struct {
+	msg  *room.Message
+	last uint64
+}
+
+// shard owns a part of the node's rooms.
+type shard struct {
+	bus   *Bus
+	in    chan *nats.Msg
+	cmds  chan func(*shard)
+	rooms map[string]*liveRoom // by live subject; owned by run
+}
+
+func newShard(b *Bus) *shard {
+	return &shard{
+		bus:   b,
+		in:    make(chan *nats.Msg, shardQueue),
+		cmds:  make(chan func(*shard), 1024),
+		rooms: make(map[string]*liveRoom),
+	}
+}
+
+var shardSeed = maphash.MakeSeed()
+
+func (b *Bus) shardOfSubject(subject string) *shard {
+	return b.shards[maphash.String(shardSeed, subject)%shardCount]
+}
+
+// Listen begins to hear a room and tells sink. The returned function ends that; the
+// sink may hear a little more until then, and nothing after the bus has taken note.
+// Neither blocks on the network.
+func (b *Bus) Listen(name room.Name, sink Room) (stop func()) {
+	policy := b.cfg.Policies.Of(name)
+	lr := &liveRoom{name: name, subjects: subjectsOf(name, &policy), sink: sink}
+	if policy.Stored() {
+		lr.stream = b.streams[policy.Namespace]
+	}
+	lr.ctx, lr.cancel = context.WithCancel(b.ctx)
+	s := b.shardOfSubject(lr.subjects.live)
+	s.post(func(s *shard) { s.add(lr) })
+	return func() {
+		lr.cancel()
+		s.post(func(s *shard) { s.remove(lr) })
+	}
+}
+
+// post hands a command to the shard's goroutine. It must not be called from it.
+func (s *shard) post(cmd func(*shard)) {
+	select {
+	case s.cmds <- cmd:
+	case <-s.bus.ctx.Done():
+	}
+}
+
+func (s *shard) run() {
+	for {
+		select {
+		case <-s.bus.ctx.Done():
+			return
+		case cmd := <-s.cmds:
+			cmd(s)
+		case msg := <-s.in:
+			s.receive(msg)
+		}
+	}
+}
+
+// add begins to open a room. A room that was left and came back at once replaces
+// the one before it.
+func (s *shard) add(lr *liveRoom) {
+	if old := s.rooms[lr.subjects.live]; old != nil {
+		s.remove(old)
+	}
+	s.rooms[lr.subjects.live] = lr
+	s.bus.wg.Go(func() { s.bus.open(lr, s) })
+}
+
+func (s *shard) remove(lr *liveRoom) {
+	lr.cancel()
+	if lr.sub != nil {
+		if err := lr.sub.Unsubscribe(); err != nil {
+			s.bus.log.Debug("unsubscribe", "room", lr.name, "err", err)
+		}
+		lr.sub = nil
+	}
+	if s.rooms[lr.subjects.live] == lr {
+		delete(s.rooms, lr.subjects.live)
+	}
+}
+
+// receive is hop 3: it takes one message that NATS sent for a room of this node,
+// checks its sequence against the room's head, has holes filled, and hands what is
+// next to the hub, in order.
+func (s *shard) receive(msg *nats.Msg) {
+	lr := s.rooms[msg.Subject]
+	if lr == nil || lr.sub != nil && msg.Sub != lr.sub {
+		return // interest has gone
+	}
+	s.bus.cfg.Metrics.Received.Inc()
+	if lr.stream == nil {
+		s.receiveEphemeral(lr, msg)
+		return
+	}
+	live, err := parseLive(msg, lr.stream)
+	if err != nil {
+		s.bus.log.Warn("unreadable message from the log, left out", "room", lr.name, "err", err)
+		return
+	}
+	if lr.state != ready {
+		s.hold(lr, live)
+		return
+	}
+	s.next(lr, live)
+}
+
+func (s *shard) receiveEphemeral(lr *liveRoom, msg *nats.Msg) {
+	if lr.state != ready {
+		return // "from now on" begins with Opened
+	}
+	m, err := decodeRecord(msg.Data, "", 0, time.Time{})
+	if err != nil || m.Room != lr.name {
+		s.bus.log.Warn("unreadable ephemeral message, left out", "room", lr.name, "err", err)
+		return
+	}
+	s.deliver(lr, m)
+}
+
+// hold keeps a message back until the room is ready again.
+func (s *shard) hold(lr *liveRoom, live liveMsg) {
+	if len(lr.buf) >= maxBuffer {
+		lr.buf, lr.dirty = nil, true // the log has them
+	}
+	lr.buf = append(lr.buf, live)
+}
+
+// next applies the rule of the log to the newest message of a ready room: at or
+// below the head it is a duplicate, behind a hole it waits, else it is delivered.
+func (s *shard) next(lr *liveRoom, live liveMsg) {
+	p := live.msg.Position
+	switch {
+	case p.Seq == lr.head.Seq && p.Check == lr.head.Check:
+		s.bus.cfg.Metrics.BusDuplicates.Inc()
+	case p.Seq <= lr.head.Seq:
+		// A duplicate, or the log lost its tail and uses the sequences again: the
+		// head's own record tells.
+		s.bus.cfg.Metrics.BusDuplicates.Inc()
+		s.prove(lr)
+	case live.last > lr.head.Seq:
+		s.hold(lr, live)
+		s.fill(lr, live.last)
+	default: // live.last <= head: a last below the head is normal after deletions
+		s.deliver(lr, live.msg)
+	}
+}
+
+func (s *shard) deliver(lr *liveRoom, m *room.Message) {
+	s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
+	lr.head = m.Position
+	lr.sink.Append(m)
+}
+
+func (s *shard) broken(lr *liveRoom, reason room.GapReason, head room.Position) {
+	s.bus.log.Warn("room broken", "room", lr.name, "reason", reason, "head", head.String(), "was", lr.head.String())
+	lr.head = head
+	lr.sink.Break(reason, head)
+}
+
+// opened ends a room's opening: what came meanwhile follows.
+func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position) {
+	if s.rooms[lr.subjects.live] != lr {
+		if err := sub.Unsubscribe(); err != nil {
+			s.bus.log.Debug("unsubscribe", "room", lr.name, "err", err)
+		}
+		return
+	}
+	lr.sub, lr.head = sub, head
+	lr.sink.Opened(head)
+	s.settle(lr)
+}
+
+// prove asks the log whether it still has a room's head, at most once a second.
+func (s *shard) prove(lr *liveRoom) {
+	if time.Since(lr.proved) < time.Second {
+		return
+	}
+	lr.proved = time.Now()
+	s.fill(lr, lr.head.Seq)
+}
+
+// settle makes a room ready and runs what was held back through the rule. A further
+// hole ends it: the rest waits again.
+func (s *shard) settle(lr *liveRoom) {
+	lr.state = ready
+	held := lr.buf
+	lr.buf = nil
+	for i, live := range held {
+		if live.msg.Position.Seq <= lr.head.Seq {
+			continue // it came while the head was being read
+		}
+		s.next(lr, live)
+		if lr.state != ready {
+			lr.buf = append(lr.buf, held[i+1:]...)
+			return
+		}
+	}
+	if lr.dirty {
+		lr.dirty = false
+		s.fill(lr, 0)
+	}
+}
+
+// resyncSubject reads a room to the log's end: a message of it was lost on the way.
+func (s *shard) resyncSubject(subject, why string) {
+	lr := s.rooms[subject]
+	if lr == nil || lr.stream == nil {
+		return
+	}
+	if lr.state != ready {
+		lr.dirty = true
+		return
+	}
+	s.bus.log.Info("resync", "room", lr.name, "why", why)
+	s.fill(lr, 0)
+}
+
+// resyncAll reads every room to the log's end after the connection was away.
+func (s *shard) resyncAll() {
+	for subject := range s.rooms {
+		s.resyncSubject(subject, "reconnected")
+	}
+}
+
+// resetStream tells the rooms of a log that has become another one.
+func (s *shard) resetStream(stream *logStream, info logInfo) {
+	for _, lr := range s.rooms {
+		if lr.stream == stream && lr.state != opening && lr.head.Epoch != info.epoch {
+			s.broken(lr, room.Reset, room.Position{Epoch: info.epoch, Seq: info.last})
+		}
+	}
+}
+
+// parseLive reads a republished message.
+func parseLive(msg *nats.Msg, stream *logStream) (liveMsg, error) {
+	if name := headerValue(msg.Header, nats.JSStream); name != stream.name {
+		return liveMsg{}, fmt.Errorf("it is of stream %q", name)
+	}
+	seq, err := strconv.ParseUint(headerValue(msg.Header, nats.JSSequence), 10, 64)
+	if err != nil {
+		return liveMsg{}, fmt.Errorf("sequence: %w", err)
+	}
+	last, err := strconv.ParseUint(headerValue(msg.Header, nats.JSLastSequence), 10, 64)
+	if err != nil {
+		return liveMsg{}, fmt.Errorf("last sequence: %w", err)
+	}
+	stored, err := time.Parse(time.RFC3339Nano, headerValue(msg.Header, nats.JSTimeStamp))
+	if err != nil {
+		return liveMsg{}, fmt.Errorf("time: %w", err)
+	}
+	m, err := decodeRecord(msg.Data, stream.knownEpoch(), seq, stored)
+	return liveMsg{msg: m, last: last}, err
+}
+
+// headerValue is Header.Get without canonicalising the key: NATS headers are
+// case-sensitive.
+func headerValue(h nats.Header, key string) string {
+	if v := h[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

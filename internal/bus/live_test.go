@@ -1,0 +1,185 @@
+package bus_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/nodetest"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+func TestTwoNodesHearEachOther(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b1, b2 := open(t, srv.URL), open(t, srv.URL)
+	e1, e2 := listen(t, b1, "a"), listen(t, b2, "a")
+	var want []string
+	for i := range 50 {
+		b := b1
+		if i%2 == 1 {
+			b = b2
+		}
+		want = append(want, publish(t, b, "a", fmt.Sprint(i)))
+	}
+	for _, e := range []*ear{e1, e2} {
+		nodetest.Eventually(t, patience, "all arrive", func() bool { return len(e.heard()) == len(want) })
+		if got := e.heard(); !slices.Equal(got, want) {
+			t.Errorf("heard %v, want %v", got, want)
+		}
+	}
+}
+
+// One in 50 republished messages is lost on the way; the log has them all.
+func TestHolesAreFilled(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	proxy := nodetest.StartProxy(t, srv.URL, "rc.live.", 50)
+	b, pub := open(t, proxy.URL), open(t, srv.URL)
+	e := listen(t, b, "a")
+	var want []string
+	for i := range 1001 { // the last one shows whether the 1,000th was lost
+		want = append(want, publish(t, pub, "a", fmt.Sprint(i)))
+	}
+	nodetest.Eventually(t, patience, "all arrive", func() bool { return len(e.heard()) == len(want) })
+	if got := e.heard(); !slices.Equal(got, want) {
+		t.Error("order or content differs")
+	}
+	lost, filled := float64(proxy.Dropped.Load()), testutil.ToFloat64(b.metrics.FilledMessages)
+	if lost != 20 || filled != lost {
+		t.Errorf("%v messages were lost, %v filled; want 20 and as many", lost, filled)
+	}
+	if n := len(e.broken()); n != 0 {
+		t.Errorf("%d breaks", n)
+	}
+}
+
+// The connection is cut while others publish: what was republished meanwhile is read
+// from the log.
+func TestReconnectFills(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	proxy := nodetest.StartProxy(t, srv.URL, "none", 1)
+	b, pub := open(t, proxy.URL), open(t, srv.URL)
+	e := listen(t, b, "a")
+	var want []string
+	for i := range 300 {
+		if i%100 == 50 {
+			proxy.Cut()
+		}
+		want = append(want, publish(t, pub, "a", fmt.Sprint(i)))
+	}
+	nodetest.Eventually(t, 2*patience, "all arrive", func() bool { return len(e.heard()) == len(want) })
+	if got := e.heard(); !slices.Equal(got, want) {
+		t.Error("order or content differs")
+	}
+}
+
+func TestNoInterestNoTraffic(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b1, b2 := open(t, srv.URL), open(t, srv.URL, func(c *bus.Config) { c.Node = "other" })
+	listen(t, b2, "mine")
+	sent := func() (n int64) {
+		conns, err := srv.Server.Connz(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range conns.Conns {
+			if strings.HasPrefix(c.Name, "roomcast other ") {
+				n += c.OutMsgs
+			}
+		}
+		return n
+	}
+	before := sent()
+	q := b1.NewSequence()
+	acked := make(chan error, 10_000)
+	for i := range 10_000 {
+		q.Publish(t.Context(), text(room.Name(fmt.Sprint("r", i%100)), "x"), func(_ room.Ack, err error) { acked <- err })
+	}
+	for range 10_000 {
+		if err := <-acked; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := sent() - before; n > 10 {
+		t.Errorf("NATS sent %d messages to a node without interest", n)
+	}
+}
+
+// A room that is left and entered again while messages flow hears each once.
+func TestListenAgain(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	for i := range 20 {
+		e := &ear{}
+		stop := b.Listen("a", e)
+		stop()
+		e = listen(t, b, "a")
+		id := publish(t, b, "a", fmt.Sprint(i))
+		nodetest.Eventually(t, patience, "it arrives", func() bool { return len(e.heard()) > 0 })
+		if got := e.heard(); len(got) != 1 || got[0] != id {
+			t.Fatalf("heard %v, want %s alone", got, id)
+		}
+	}
+}
+
+// What others put into the stream is left out and stops nobody.
+func TestForeignMessage(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	e := listen(t, b, "a")
+	first := publish(t, b, "a", "one")
+	subject := nodetest.Log(t, srv.Connect(t), "RC_default")[0].Subject
+	js, err := jetstream.New(srv.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), subject, []byte{0xff, 0xff}); err != nil {
+		t.Fatal(err)
+	}
+	second := publish(t, b, "a", "two")
+	nodetest.Eventually(t, patience, "both arrive", func() bool { return len(e.heard()) == 2 })
+	if got := e.heard(); got[0] != first || got[1] != second {
+		t.Errorf("heard %v", got)
+	}
+	page, err := b.Read(t.Context(), "a", room.Position{}, 10)
+	if err != nil || len(page.Messages) != 2 {
+		t.Errorf("read %d messages, %v; want 2", len(page.Messages), err)
+	}
+}
+
+// The stream is deleted and made again under a running node: its rooms are told.
+func TestReplacedLogResets(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	e := listen(t, b, "a")
+	publish(t, b, "a", "one")
+	nodetest.Eventually(t, patience, "it arrives", func() bool { return len(e.heard()) == 1 })
+	js, err := jetstream.New(srv.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "RC_default"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, srv.URL) // another node makes it again
+	nodetest.Eventually(t, patience, "the room is told", func() bool {
+		b.Ready(t.Context())
+		return slices.Contains(e.broken(), room.Reset)
+	})
+	id := publish(t, b, "a", "two")
+	nodetest.Eventually(t, patience, "and goes on", func() bool { return len(e.heard()) == 2 })
+	if got := e.heard()[1]; got != id {
+		t.Errorf("heard %s, want %s", got, id)
+	}
+}

@@ -1,0 +1,210 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// Bounds of one read of the log.
+const (
+	readBatch    = 256     // messages
+	readMaxBytes = 2 << 20 // bytes
+)
+
+// Read answers the stretch of a stored room's log after a position, at most limit
+// messages, oldest first; the zero position means from the oldest message that the
+// room's history keeps. Messages whose ttl has passed are among them. Page.Gap says
+// when the log does not prove that the stretch follows the position (design §4):
+// RESET for a position of another log, with no messages; TRUNCATED with what there
+// is. Errors are of kind Precondition for an ephemeral room, else Unavailable.
+func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
+	policy := b.cfg.Policies.Of(name)
+	if !policy.Stored() {
+		return room.Page{}, room.Errorf(room.Precondition, room.ReasonNoHistory,
+			"room is ephemeral: namespace %q keeps no history", policy.Namespace)
+	}
+	return b.read(ctx, b.streams[policy.Namespace], subjectsOf(name, &policy).pub, after, limit)
+}
+
+func (b *Bus) read(ctx context.Context, s *logStream, subject string, after room.Position, limit int) (room.Page, error) {
+	switch {
+	case after.IsZero():
+		return b.readOldest(ctx, s, subject, limit)
+	case after.Epoch != s.knownEpoch():
+		return room.Page{Gap: room.Reset}, nil
+	case after.IsWatermark():
+		return b.readAfterWatermark(ctx, s, subject, after, limit)
+	}
+	// Inclusive: the position's own record proves that nothing after it is gone.
+	page, err := b.directGet(ctx, s, subject, after.Seq, limit+1)
+	if err != nil {
+		return room.Page{}, err
+	}
+	if len(page.Messages) > 0 && page.Messages[0].Position.Seq == after.Seq {
+		if page.Messages[0].Position.Check != after.Check {
+			return room.Page{Gap: room.Reset}, nil // the sequence was used again
+		}
+		page.Messages = page.Messages[1:]
+		return page.Page, nil
+	}
+	info, err := b.streamInfo(ctx, s)
+	if err != nil {
+		return room.Page{}, err
+	}
+	if info.epoch != after.Epoch || after.Seq > info.last {
+		return room.Page{Gap: room.Reset}, nil
+	}
+	page.Gap = room.Truncated
+	return page.cut(limit), nil
+}
+
+// readOldest reads from the oldest message of the history. The anchor, which is
+// there only to prove positions, is left out.
+func (b *Bus) readOldest(ctx context.Context, s *logStream, subject string, limit int) (room.Page, error) {
+	page, err := b.directGet(ctx, s, subject, 1, limit+1)
+	if err != nil {
+		return room.Page{}, err
+	}
+	if page.total > uint64(s.policy.History.Size) { //nolint:gosec // checked positive
+		page.Messages = page.Messages[1:]
+	}
+	return page.cut(limit), nil
+}
+
+// readAfterWatermark reads what follows a moment of the stream. It is proven if
+// nothing of the room can have left the log since: the stream still begins at or
+// before the moment, no more messages follow than the history keeps, and the limits
+// have not changed.
+func (b *Bus) readAfterWatermark(ctx context.Context, s *logStream, subject string, after room.Position, limit int) (room.Page, error) {
+	info, err := b.streamInfo(ctx, s)
+	if err != nil {
+		return room.Page{}, err
+	}
+	if info.epoch != after.Epoch || after.Seq > info.last {
+		return room.Page{Gap: room.Reset}, nil
+	}
+	page, err := b.directGet(ctx, s, subject, after.Seq+1, limit)
+	if err != nil {
+		return room.Page{}, err
+	}
+	proven := info.first <= after.Seq+1 && after.Seq >= info.floor &&
+		page.total <= uint64(s.policy.History.Size) //nolint:gosec // checked positive
+	if !proven {
+		page.Gap = room.Truncated
+	}
+	return page.Page, nil
+}
+
+// stretch is a page and how many messages of the room there are from its start on.
+type stretch struct {
+	room.Page
+	total uint64
+}
+
+// cut drops what is over the limit.
+func (p stretch) cut(limit int) room.Page {
+	if len(p.Messages) > limit {
+		p.Messages = p.Messages[:limit]
+		p.Last = p.Messages[limit-1].Position
+		p.More = true
+	}
+	return p.Page
+}
+
+// directGet reads a room's messages from sequence seq on, in one batch of the
+// Direct Get API (ADR-31 of NATS): one message each, then an empty one with status
+// 204, or 404 alone if there is none.
+func (b *Bus) directGet(ctx context.Context, s *logStream, subject string, seq uint64, batch int) (stretch, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	nc := b.replayConn()
+	replies := make(chan *nats.Msg, batch+2)
+	inbox := nc.NewRespInbox()
+	sub, err := nc.ChanSubscribe(inbox, replies)
+	if err != nil {
+		return stretch{}, unavailable(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection gone
+	query, err := json.Marshal(directGetQuery{Seq: max(1, seq), Subject: subject, Batch: batch, MaxBytes: readMaxBytes})
+	if err != nil {
+		return stretch{}, fmt.Errorf("direct get: %w", err)
+	}
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+s.name, inbox, query); err != nil {
+		return stretch{}, unavailable(err)
+	}
+	b.cfg.Metrics.LogReads.Inc()
+	var page stretch
+	for {
+		select {
+		case msg := <-replies:
+			done, err := page.take(msg, s.knownEpoch())
+			if err != nil || done {
+				b.cfg.Metrics.LogMessages.Add(float64(len(page.Messages)))
+				return page, err
+			}
+		case <-ctx.Done():
+			return stretch{}, unavailable(fmt.Errorf("direct get: %w", ctx.Err()))
+		case <-b.ctx.Done():
+			return stretch{}, unavailable(errors.New("the node stops"))
+		}
+	}
+}
+
+// directGetQuery is the request of a batched Direct Get.
+type directGetQuery struct {
+	Seq      uint64 `json:"seq"`
+	Subject  string `json:"next_by_subj"`
+	Batch    int    `json:"batch"`
+	MaxBytes int    `json:"max_bytes"`
+}
+
+// take adds one reply; done reports that it was the last.
+func (p *stretch) take(msg *nats.Msg, epoch string) (done bool, err error) {
+	switch status := headerValue(msg.Header, "Status"); status {
+	case "":
+	case "204", "404":
+		return true, nil
+	default:
+		return true, unavailable(fmt.Errorf("direct get: status %s %s", status, headerValue(msg.Header, "Description")))
+	}
+	seq, err := strconv.ParseUint(headerValue(msg.Header, nats.JSSequence), 10, 64)
+	if err != nil {
+		return true, fmt.Errorf("direct get: sequence: %w", err)
+	}
+	pending, err := strconv.ParseUint(headerValue(msg.Header, "Nats-Num-Pending"), 10, 64)
+	if err != nil {
+		return true, fmt.Errorf("direct get: pending: %w", err)
+	}
+	stored, err := time.Parse(time.RFC3339Nano, headerValue(msg.Header, nats.JSTimeStamp))
+	if err != nil {
+		return true, fmt.Errorf("direct get: time: %w", err)
+	}
+	if p.total == 0 {
+		p.total = pending + 1
+	}
+	p.More = pending > 0
+	m, err := decodeRecord(msg.Data, epoch, seq, stored)
+	if err != nil {
+		p.Last = room.Position{Epoch: epoch, Seq: seq} // no record of ours: left out
+		return false, nil
+	}
+	p.Messages = append(p.Messages, m)
+	p.Last = m.Position
+	return false, nil
+}
+
+// replayConn picks the next connection for reading the log.
+func (b *Bus) replayConn() *nats.Conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nextRC = (b.nextRC + 1) % len(b.replay)
+	return b.replay[b.nextRC]
+}

@@ -1,0 +1,128 @@
+package bus_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/nodetest"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+func TestReadAfter(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	empty, quiet := listen(t, b, "small:empty").head, listen(t, b, "quiet").head
+	publish(t, b, "not-quiet", "x")
+	var ids []string
+	for i := range 6 {
+		ids = append(ids, publish(t, b, "small:a", fmt.Sprint(i))) // the log keeps 3 and the anchor
+	}
+	publish(t, b, "small:other", "x")
+	changed := func(id string, change func(*room.Position)) room.Position {
+		p := parse(t, id)
+		change(&p)
+		return p
+	}
+	tests := map[string]struct {
+		room  room.Name
+		after room.Position
+		gap   room.GapReason
+		want  string
+	}{
+		"oldest":                {"small:a", room.Position{}, "", "3 4 5"},
+		"head":                  {"small:a", parse(t, ids[5]), "", ""},
+		"one behind":            {"small:a", parse(t, ids[4]), "", "5"},
+		"the anchor":            {"small:a", parse(t, ids[2]), "", "3 4 5"},
+		"evicted":               {"small:a", parse(t, ids[1]), room.Truncated, "2 3 4 5"},
+		"other epoch":           {"small:a", changed(ids[4], func(p *room.Position) { p.Epoch = "zzz" }), room.Reset, ""},
+		"other check":           {"small:a", changed(ids[4], func(p *room.Position) { p.Check++ }), room.Reset, ""},
+		"above the end":         {"small:a", changed(ids[4], func(p *room.Position) { p.Seq = 1000 }), room.Reset, ""},
+		"another room's":        {"small:other", parse(t, ids[4]), room.Truncated, "x"},
+		"watermark, empty room": {"quiet", quiet, "", ""},
+		"watermark, first gone": {"small:empty", empty, room.Truncated, ""}, // it may have been this room's
+		"watermark, too many":   {"small:a", empty, room.Truncated, "2 3 4 5"},
+		"watermark above":       {"small:a", changed(empty.String(), func(p *room.Position) { p.Seq = 1000 }), room.Reset, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			page, err := b.Read(t.Context(), test.room, test.after, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var bodies []string
+			for _, m := range page.Messages {
+				bodies = append(bodies, string(m.Payload.Bytes))
+			}
+			if got := strings.Join(bodies, " "); got != test.want || page.Gap != test.gap || page.More {
+				t.Errorf("got %q, gap %q, more %v; want %q, gap %q", got, page.Gap, page.More, test.want, test.gap)
+			}
+		})
+	}
+}
+
+func TestReadPages(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	const count = 25
+	for i := range count {
+		publish(t, b, "a", fmt.Sprint(i))
+		publish(t, b, "b", "between")
+	}
+	var after room.Position
+	var got []string
+	for pages := 1; ; pages++ {
+		page, err := b.Read(t.Context(), "a", after, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Messages) > 10 {
+			t.Fatalf("a page of %d", len(page.Messages))
+		}
+		for _, m := range page.Messages {
+			got = append(got, string(m.Payload.Bytes))
+		}
+		after = page.Last
+		if !page.More {
+			if pages != 3 {
+				t.Errorf("%d pages, want 3", pages)
+			}
+			break
+		}
+	}
+	for i := range count {
+		if i >= len(got) || got[i] != fmt.Sprint(i) {
+			t.Fatalf("read %v", got)
+		}
+	}
+}
+
+func TestHistoryLimits(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	sized := func(size int, ttl time.Duration) func(*bus.Config) {
+		return func(c *bus.Config) {
+			c.Policies = policies(t, func(ns map[string]room.Policy) {
+				p := room.DefaultPolicy()
+				p.History.Size, p.History.TTL = size, ttl
+				ns["default"] = p
+			})
+		}
+	}
+	b := open(t, srv.URL, sized(100, time.Hour))
+	id := publish(t, b, "a", "one")
+	open(t, srv.URL, sized(200, time.Hour)) // larger is applied
+	_, err := tryOpen(t, srv.URL, sized(50, time.Hour))
+	if err == nil || !strings.Contains(err.Error(), "--allow-shrink") || !strings.Contains(err.Error(), "history.size 200 to 50") {
+		t.Fatalf("a smaller history: %v; want an error that names --allow-shrink and the change", err)
+	}
+	shrunk := open(t, srv.URL, sized(50, time.Hour), func(c *bus.Config) { c.AllowShrink = true })
+	page, err := shrunk.Read(t.Context(), "a", parse(t, id), 10)
+	if err != nil || page.Gap != "" {
+		t.Errorf("a message's position after the limits changed: gap %q, %v", page.Gap, err)
+	}
+}

@@ -1,0 +1,305 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// Stream metadata.
+const (
+	metaEpoch = "rc.epoch" // the log's identity, written at creation only
+	metaFloor = "rc.floor" // the last sequence when the limits last changed
+)
+
+// duplicateWindow is how long the log knows a message id.
+const duplicateWindow = 2 * time.Minute
+
+// apiTimeout bounds one request to JetStream's API.
+const apiTimeout = 5 * time.Second
+
+// logStream is one namespace's log.
+type logStream struct {
+	// static
+	name   string
+	policy room.Policy
+
+	mu    sync.Mutex
+	epoch string // guarded by mu: the newest known
+}
+
+func (s *logStream) knownEpoch() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
+}
+
+// logInfo is a stream's state at one moment, as its leader knows it.
+type logInfo struct {
+	epoch       string
+	first, last uint64 // sequences
+	floor       uint64
+}
+
+// ensureStream makes the namespace's stream, or applies the policy to the one that
+// is there. A smaller history drops messages and needs AllowShrink.
+func (b *Bus) ensureStream(ctx context.Context, js jetstream.JetStream, policy room.Policy) (*logStream, error) {
+	s := &logStream{name: streamName(policy.Namespace), policy: policy}
+	want := b.streamConfig(s)
+	for attempt := 0; ; attempt++ {
+		err := b.tryEnsure(ctx, js, s, want)
+		switch {
+		case err == nil:
+			return s, nil
+		case !retryEnsure(err), ctx.Err() != nil:
+			return nil, fmt.Errorf("log of namespace %q (stream %s): %w", policy.Namespace, s.name, err)
+		case attempt%10 == 0:
+			b.log.Warn("waiting for jetstream", "stream", s.name, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// retryEnsure reports whether a cluster that is still forming may cause err.
+func retryEnsure(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == 503
+	}
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)
+}
+
+func (b *Bus) tryEnsure(ctx context.Context, js jetstream.JetStream, s *logStream, want jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	have, err := js.Stream(ctx, s.name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		want.Metadata = map[string]string{metaEpoch: newEpoch(), metaFloor: "0"}
+		have, err = js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			have, err = js.Stream(ctx, s.name) // another node was faster
+		} else if err == nil {
+			b.log.Info("log created", "stream", s.name, "epoch", want.Metadata[metaEpoch])
+		}
+	}
+	if err != nil {
+		return err
+	}
+	info := have.CachedInfo()
+	s.epoch = info.Config.Metadata[metaEpoch]
+	if s.epoch == "" {
+		return fmt.Errorf("it has no %s metadata: it was not made by roomcast", metaEpoch)
+	}
+	return b.applyLimits(ctx, js, s, want, info)
+}
+
+// applyLimits updates a stream whose limits are not the policy's.
+func (b *Bus) applyLimits(ctx context.Context, js jetstream.JetStream, s *logStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	have := info.Config
+	changes := limitChanges(have, want)
+	if len(changes) == 0 {
+		return nil
+	}
+	shrinks := want.MaxMsgsPerSubject < have.MaxMsgsPerSubject || want.MaxAge < have.MaxAge || want.MaxBytes < have.MaxBytes
+	if shrinks && info.State.Msgs > 0 && !b.cfg.AllowShrink {
+		return fmt.Errorf("the configured history is smaller than the log's (%s) and would drop messages; start with --allow-shrink to accept it",
+			strings.Join(changes, ", "))
+	}
+	have.MaxMsgsPerSubject, have.MaxAge, have.MaxBytes, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize
+	have.Metadata = maps.Clone(have.Metadata)
+	have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
+	if _, err := js.UpdateStream(ctx, have); err != nil {
+		return err
+	}
+	b.log.Info("log limits changed", "stream", s.name, "changes", strings.Join(changes, ", "))
+	return nil
+}
+
+func limitChanges(have, want jetstream.StreamConfig) []string {
+	var changes []string
+	add := func(setting string, from, to any) {
+		if from != to {
+			changes = append(changes, fmt.Sprintf("%s %v to %v", setting, from, to))
+		}
+	}
+	add("history.size", have.MaxMsgsPerSubject-1, want.MaxMsgsPerSubject-1)
+	add("history.ttl", have.MaxAge, want.MaxAge)
+	add("history.max_bytes", have.MaxBytes, want.MaxBytes)
+	add("max message size", have.MaxMsgSize, want.MaxMsgSize)
+	return changes
+}
+
+func (b *Bus) streamConfig(s *logStream) jetstream.StreamConfig {
+	source := pubPrefix + s.policy.Namespace + ".>"
+	return jetstream.StreamConfig{
+		Name:              s.name,
+		Description:       "Roomcast: the log of namespace " + s.policy.Namespace,
+		Subjects:          []string{source},
+		Storage:           jetstream.FileStorage, // memory storage walks every message for a replay
+		Replicas:          max(1, b.cfg.Replicas),
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardOld,
+		MaxMsgsPerSubject: int64(s.policy.History.Size) + 1, // one more: the anchor that proves the oldest position
+		MaxAge:            s.policy.History.TTL,
+		MaxBytes:          s.policy.History.MaxBytes,
+		MaxMsgSize:        int32(room.MaxMaxPayload + 8<<10), //nolint:gosec // a constant
+		Duplicates:        duplicateWindow,
+		AllowDirect:       true,
+		RePublish:         &jetstream.RePublish{Source: source, Destination: livePrefix + ">"},
+	}
+}
+
+// newEpoch returns a log's identity: 40 random bits in 8 letters and digits.
+func newEpoch() string {
+	var raw [5]byte
+	rand.Read(raw[:]) // never fails since Go 1.24
+	return strings.ToLower(base32.StdEncoding.EncodeToString(raw[:]))
+}
+
+// streamInfo asks the stream's leader for its state. Without a leader it answers an
+// error of kind Unavailable: with the quorum lost, a follower answers too, but what
+// it knows proves nothing.
+func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
+	var r struct {
+		apiResponse
+		Config struct {
+			Metadata map[string]string `json:"metadata"`
+		} `json:"config"`
+		State struct {
+			First uint64 `json:"first_seq"`
+			Last  uint64 `json:"last_seq"`
+		} `json:"state"`
+		Cluster *struct {
+			Leader string `json:"leader"`
+		} `json:"cluster"`
+	}
+	if err := b.apiRequest(ctx, "STREAM.INFO."+s.name, nil, &r); err != nil {
+		return logInfo{}, err
+	}
+	if r.Error != nil {
+		return logInfo{}, unavailable(fmt.Errorf("stream info: %s", r.Error.Description))
+	}
+	if r.Cluster != nil && r.Cluster.Leader == "" {
+		return logInfo{}, unavailable(errors.New("the stream has no leader"))
+	}
+	info := logInfo{epoch: r.Config.Metadata[metaEpoch], first: r.State.First, last: r.State.Last}
+	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
+	b.noteEpoch(s, info)
+	return info, nil
+}
+
+// noteEpoch tells every room of a log that has become another one.
+func (b *Bus) noteEpoch(s *logStream, info logInfo) {
+	s.mu.Lock()
+	changed := info.epoch != s.epoch
+	s.epoch = info.epoch
+	s.mu.Unlock()
+	if !changed {
+		return
+	}
+	b.log.Error("the log was replaced", "stream", s.name, "epoch", info.epoch)
+	for _, sh := range b.shards {
+		sh.post(func(sh *shard) { sh.resetStream(s, info) })
+	}
+}
+
+// lastInRoom reads a room's newest message from the stream's leader; nil if the log
+// has none.
+func (b *Bus) lastInRoom(ctx context.Context, s *logStream, subject string) (*room.Message, error) {
+	return b.leaderGet(ctx, s, map[string]any{"last_by_subj": subject})
+}
+
+// leaderGet reads one message from the stream's leader; nil if there is none.
+func (b *Bus) leaderGet(ctx context.Context, s *logStream, query map[string]any) (*room.Message, error) {
+	var r struct {
+		apiResponse
+		Message *struct {
+			Seq  uint64    `json:"seq"`
+			Data []byte    `json:"data"`
+			Time time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := b.apiRequest(ctx, "STREAM.MSG.GET."+s.name, query, &r); err != nil {
+		return nil, err
+	}
+	if r.Error != nil {
+		if r.Error.Code == 404 {
+			return nil, nil //nolint:nilnil // no message is an answer
+		}
+		return nil, unavailable(fmt.Errorf("read log: %s", r.Error.Description))
+	}
+	if r.Message == nil {
+		return nil, unavailable(errors.New("read log: an answer without a message"))
+	}
+	return decodeRecord(r.Message.Data, s.knownEpoch(), r.Message.Seq, r.Message.Time)
+}
+
+// apiResponse is what every answer of JetStream's API may hold.
+type apiResponse struct {
+	Error *struct {
+		Code        int    `json:"code"`
+		ErrCode     int    `json:"err_code"`
+		Description string `json:"description"`
+	} `json:"error"`
+}
+
+// apiRequest sends one JSON request to JetStream's API and decodes the answer.
+func (b *Bus) apiRequest(ctx context.Context, endpoint string, query, answer any) error {
+	var body []byte
+	if query != nil {
+		var err error
+		if body, err = json.Marshal(query); err != nil {
+			return fmt.Errorf("jetstream request: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	msg, err := b.ctl.RequestWithContext(ctx, "$JS.API."+endpoint, body)
+	if err != nil {
+		return unavailable(err)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("jetstream answer: %w", err)
+	}
+	return nil
+}
+
+// unavailable is the error for a bus that is away.
+func unavailable(cause error) *room.Error {
+	return &room.Error{
+		Kind:       room.Unavailable,
+		Reason:     room.ReasonBusUnavailable,
+		Msg:        "the message bus is not available, try again with the same message id",
+		RetryAfter: time.Second,
+		Err:        cause,
+	}
+}
+
+// redactURL hides the user part of NATS URLs.
+func redactURL(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, part := range parts {
+		if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
+			parts[i] = u.Redacted()
+		}
+	}
+	return strings.Join(parts, ",")
+}
