@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
+)
+
+// Bounds of a page.
+const (
+	defaultPageSize = 100
+	maxPageSize     = 1000
+
+	// maxPageBytes keeps a page below the 4 MiB that gRPC clients take by default. The
+	// largest single message, a JSON array of digits as a Value, is below it too.
+	maxPageBytes = 3 << 20
+)
+
+// Log reads what rooms have stored.
+type Log interface {
+	// Read returns the entries after a position in order, at most limit; the zero
+	// position is before the oldest. Page.Gap says if the log does not prove that
+	// nothing is missing in between. Errors are [*room.Error]s or a context's.
+	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
+}
+
+// historyService is roomcast.v1.HistoryService.
+type historyService struct {
+	roomcastv1.UnimplementedHistoryServiceServer
+
+	policies *room.Policies
+	log      Log
+}
+
+// ListMessages answers one page of a room's history, oldest first. A page may be
+// short or empty: it ends early at maxPageBytes, and expired messages are left out.
+func (s *historyService) ListMessages(
+	ctx context.Context, req *roomcastv1.ListMessagesRequest,
+) (*roomcastv1.ListMessagesResponse, error) {
+	name, err := room.ParseName(req.GetRoom(), "room")
+	if err != nil {
+		return nil, err
+	}
+	if err := mayRoom(ctx, auth.RPCHistory, name); err != nil {
+		return nil, err
+	}
+	size, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	after, err := pageStart(req)
+	if err != nil {
+		return nil, err
+	}
+	if policy := s.policies.Of(name); !policy.Stored() {
+		return nil, room.Errorf(room.Precondition, room.ReasonNoHistory,
+			"rooms of namespace %q are ephemeral; they have no history", policy.Namespace)
+	}
+	page, err := s.log.Read(ctx, name, after, size)
+	if err != nil {
+		return nil, err
+	}
+	if page.Gap != "" && !after.IsZero() {
+		return nil, room.Errorf(room.OutOfRange, room.ReasonPositionLost,
+			"messages after this position may be missing (%s); list without `after` to begin at the oldest", page.Gap)
+	}
+	messages, last := cutPage(page, req.GetRaw(), time.Now())
+	resp := &roomcastv1.ListMessagesResponse{Messages: messages}
+	if !last.IsZero() {
+		resp.NextPageToken = pageToken(req, last)
+	}
+	return resp, nil
+}
+
+// pageSize reads page_size. More than the largest page is no error: the page is
+// smaller than asked, as any page may be.
+func pageSize(asked int32) (int, error) {
+	switch {
+	case asked < 0:
+		return 0, room.Invalidf(room.ReasonInvalidPage, "page_size", "is %d; it must be 0 to %d", asked, maxPageSize)
+	case asked == 0:
+		return defaultPageSize, nil
+	}
+	return min(int(asked), maxPageSize), nil
+}
+
+// pageStart returns the position that the page begins after; zero is the oldest.
+func pageStart(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
+	if req.GetPageToken() != "" {
+		return parsePageToken(req)
+	}
+	if req.GetAfter() == "" {
+		return room.Position{}, nil
+	}
+	return room.ParsePosition(req.GetAfter(), "after")
+}
+
+// cutPage converts the messages that fit, without the expired ones, and returns the
+// position that the next page begins after; zero at the end of the log.
+func cutPage(page room.Page, raw bool, now time.Time) ([]*roomcastv1.Message, room.Position) {
+	var messages []*roomcastv1.Message
+	var last room.Position
+	total := 0
+	for _, m := range page.Messages {
+		if !m.Expired(now) {
+			message := wire.MessageProto(m, raw)
+			total += proto.Size(message)
+			if total > maxPageBytes && len(messages) > 0 {
+				return messages, last
+			}
+			messages = append(messages, message)
+		}
+		last = m.Position
+	}
+	if page.More {
+		return messages, page.Last
+	}
+	return messages, room.Position{}
+}
