@@ -43,7 +43,7 @@ func (s *Subscription) dial(ctx context.Context, token string) (*websocket.Conn,
 	}
 	stop := context.AfterFunc(ctx, guard.close)
 	defer stop()
-	conn, resp, err := dialer.DialContext(ctx, s.url, header)
+	conn, resp, err := dialer.DialContext(ctx, s.url, header) //nolint:bodyclose // gorilla has read and closed it
 	if errors.Is(err, websocket.ErrBadHandshake) {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what came is good enough to show
 		return nil, handshakeError(resp, bytes.TrimSpace(text))

@@ -35,6 +35,7 @@ type socketServer struct {
 
 // newSocketServer serves on a real loopback socket.
 func newSocketServer(t *testing.T) *socketServer {
+	t.Helper()
 	s := &socketServer{t: t, accepted: make(chan *socketConn, 16)}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
@@ -44,6 +45,7 @@ func newSocketServer(t *testing.T) *socketServer {
 
 // newVirtualServer serves on in-memory pipes, so that it can live in a synctest bubble.
 func newVirtualServer(t *testing.T) *socketServer {
+	t.Helper()
 	s := &socketServer{t: t, url: "ws://roomcast.test/v1/ws", accepted: make(chan *socketConn, 16)}
 	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	s.dial = listener.dial

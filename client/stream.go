@@ -76,7 +76,7 @@ func (s *Stream) Send(m Message) error {
 		return io.EOF
 	}
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // Recv tells it in its place
 	}
 	if err := s.rpc.Send(&roomcastv1.PublishStreamRequest{Message: req}); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -144,7 +144,7 @@ func (s *Stream) relay(ctx context.Context) error {
 // answer returns the result of one message, or why the stream broke.
 func (s *Stream) answer(m pendingMessage) (Result, error) {
 	if m.err != nil {
-		return Result{MessageID: m.messageID, Err: m.err}, nil
+		return Result{MessageID: m.messageID, Err: m.err}, nil //nolint:nilerr // the stream goes on
 	}
 	resp, err := s.rpc.Recv()
 	switch {

@@ -3,8 +3,7 @@ package client
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io"
-	"log"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,7 +13,7 @@ func TestSubscribeOverTLS(t *testing.T) {
 	t.Parallel()
 	server := &socketServer{t: t, accepted: make(chan *socketConn, 1)}
 	https := httptest.NewUnstartedServer(server)
-	https.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails on purpose
+	https.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // of the handshake that fails on purpose
 	https.StartTLS()
 	t.Cleanup(https.Close)
 	server.url = "wss" + strings.TrimPrefix(https.URL, "https")

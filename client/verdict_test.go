@@ -113,8 +113,8 @@ func TestRetryAfter(t *testing.T) {
 func TestJitter(t *testing.T) {
 	t.Parallel()
 	var b backoff
-	for try, ceiling := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000} {
-		if got, want := b.ceiling(), ceiling*time.Millisecond; got != want {
+	for try, ceiling := range []int{250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000} {
+		if got, want := b.ceiling(), time.Duration(ceiling)*time.Millisecond; got != want {
 			t.Errorf("try %d: got a ceiling of %s, want %s", try, got, want)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 func stored(name room.Name, n int, body string) []*room.Message {
 	messages := make([]*room.Message, n)
 	for i := range messages {
-		position := room.Position{Epoch: "e", Seq: uint64(i + 1), Check: 7} //nolint:gosec // small
+		position := room.Position{Epoch: "e", Seq: uint64(i + 1), Check: 7}
 		messages[i] = &room.Message{
 			Room: name, ID: position.String(), Position: position, Time: time.Unix(1, 0),
 			Payload: room.Payload{Kind: room.JSON, Bytes: []byte(body)},

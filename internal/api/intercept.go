@@ -72,7 +72,7 @@ func (e *edge) callStream(srv any, ss grpc.ServerStream, method string, handler 
 // callStream is a server stream with the context that the interceptor made.
 type callStream struct {
 	grpc.ServerStream
-	ctx context.Context // lives as long as the call
+	ctx context.Context //nolint:containedctx // lives as long as the call
 }
 
 func (s *callStream) Context() context.Context { return s.ctx }

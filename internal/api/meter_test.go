@@ -37,8 +37,8 @@ func TestMeter(t *testing.T) {
 		`roomcast_published_total{outcome="stored"} 2`,
 		`roomcast_published_total{outcome="ephemeral"} 1`,
 		`roomcast_published_total{outcome="duplicate"} 1`,
-		`roomcast_published_total{outcome="invalid_room"} 2`,
-		`roomcast_rejects_total{reason="invalid_room"} 1`,
+		`roomcast_published_total{outcome="INVALID_ROOM"} 2`,
+		`roomcast_rejects_total{reason="INVALID_ROOM"} 1`,
 		`roomcast_publish_seconds_count 6`,
 	} {
 		if !strings.Contains(page.Body.String(), line+"\n") {

@@ -36,7 +36,7 @@ func parsePageToken(req *roomcastv1.ListMessagesRequest) (room.Position, error) 
 	if len(token) > maxTokenBytes {
 		return refuse(foreign)
 	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) <= 1+pageHashLen || b[0] != pageVersion {
 		return refuse(foreign)
 	}

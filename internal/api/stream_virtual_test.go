@@ -28,6 +28,7 @@ func TestStreamAge(t *testing.T) {
 		},
 		"token ends": {
 			func(t *testing.T) context.Context {
+				t.Helper()
 				return bearer(t, auth.Claims{RPC: []string{"publish"}, Rooms: rooms, Expires: time.Now().Add(time.Minute)})
 			},
 			time.Minute + auth.Leeway,

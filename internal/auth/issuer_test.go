@@ -37,8 +37,6 @@ type issuer struct {
 }
 
 // makeRSA makes the one RSA key of all tests, because it takes its time.
-//
-//nolint:gochecknoglobals // shared on purpose, and never changed
 var makeRSA = sync.OnceValues(func() (*rsa.PrivateKey, error) {
 	return rsa.GenerateKey(rand.Reader, MinRSABits)
 })

@@ -68,8 +68,10 @@ func (v *Verifier) Verify(token string, now time.Time) (*Caller, error) {
 		problems = append(v.addressed(c), c.judge(now)...)
 	}
 	if len(problems) == 1 && errors.Is(problems[0], errExpired) {
-		return nil, &room.Error{Kind: room.Unauthenticated, Reason: room.ReasonTokenExpired,
-			Msg: "the token has expired", Err: errExpired}
+		return nil, &room.Error{
+			Kind: room.Unauthenticated, Reason: room.ReasonTokenExpired,
+			Msg: "the token has expired", Err: errExpired,
+		}
 	}
 	if len(problems) > 0 {
 		return nil, invalid(join(problems))
@@ -167,6 +169,8 @@ func join(problems []error) error {
 // invalid hides why from the caller. The cause is cut because a decoder's message
 // can quote what the token holds.
 func invalid(cause error) error {
-	return &room.Error{Kind: room.Unauthenticated, Reason: room.ReasonTokenInvalid,
-		Msg: "the token is not valid", Err: fmt.Errorf("%.300s", cause.Error())}
+	return &room.Error{
+		Kind: room.Unauthenticated, Reason: room.ReasonTokenInvalid,
+		Msg: "the token is not valid", Err: fmt.Errorf("%.300s", cause.Error()),
+	}
 }

@@ -22,6 +22,7 @@ const (
 	firstBackoff   = 50 * time.Millisecond  // after "no responders": the log has no leader
 	maxBackoff     = 500 * time.Millisecond
 	sweepEvery     = 25 * time.Millisecond
+	unaryHold      = time.Second           // a unary call waits this long for a connection that is away
 	answerMargin   = 50 * time.Millisecond // an outcome is told this long before the deadline
 )
 
@@ -74,27 +75,25 @@ func (p *publisher) start(c *call) {
 		return
 	}
 	p.calls[c] = struct{}{}
-	err := p.attemptLocked(c)
+	p.attemptLocked(c, time.Now())
 	p.mu.Unlock()
-	if err != nil {
-		p.finish(c, room.Ack{}, unavailable(err))
-	}
 }
 
 // attemptLocked sends the call's message under a new token and check. It only
-// appends to the connection's buffer, so it may be called with mu held.
-func (p *publisher) attemptLocked(c *call) error {
+// appends to the connection's buffer, so it may be called with mu held. Without a
+// connection it is due again soon.
+func (p *publisher) attemptLocked(c *call, now time.Time) {
 	p.next++
 	token, check := p.next, setCheck(c.msg.Data)
 	c.msg.Reply = p.prefix + strconv.FormatUint(token, 36)
 	if err := p.bus.pub.PublishMsg(c.msg); err != nil {
-		return err
+		c.lastErr, c.due = err, now.Add(firstBackoff)
+		return
 	}
 	c.tries = append(c.tries, try{token, check})
 	c.unsure = true
-	c.due = time.Now().Add(attemptTimeout)
+	c.lastErr, c.due = nil, now.Add(attemptTimeout)
 	p.tries[token] = c
-	return nil
 }
 
 // onAck takes one acknowledgement.
@@ -235,12 +234,9 @@ func (p *publisher) sweepAt(now time.Time) {
 		if now.Before(c.due) {
 			continue
 		}
-		if err := p.attemptLocked(c); err != nil {
-			if !c.unsure {
-				ends = append(ends, ending{c, unavailable(err)})
-				continue
-			}
-			c.due = now.Add(maxBackoff) // the connection is away; the outcome stays open
+		p.attemptLocked(c, now)
+		if c.lastErr != nil && !c.unsure && !c.hold.IsZero() && now.After(c.hold) {
+			ends = append(ends, ending{c, unavailable(c.lastErr)})
 		}
 	}
 	p.mu.Unlock()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +49,7 @@ type Bus struct {
 	replay  []*nats.Conn
 	streams map[string]*logStream // by namespace
 	shards  []*shard
+	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
 	window  chan struct{} // bounds unary publications that wait for the log
 	joins   chan struct{} // bounds rooms that are being opened
@@ -67,6 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		cfg:     cfg,
 		log:     cfg.Logger.With("part", "bus"),
 		streams: make(map[string]*logStream),
+		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
 		joins:   make(chan struct{}, 64),
 		fills:   make(chan struct{}, 64),
@@ -194,10 +199,15 @@ func (b *Bus) Fatal() <-chan error { return b.fatal }
 // Ready says why the bus cannot serve; empty means that it can. It asks each stream
 // for a leader, so it takes a round trip.
 func (b *Bus) Ready(ctx context.Context) []string {
-	for _, nc := range []*nats.Conn{b.live, b.pub, b.ctl} {
+	var away []string
+	for name, nc := range map[string]*nats.Conn{"ctl": b.ctl, "pub": b.pub, "live": b.live} {
 		if !nc.IsConnected() {
-			return []string{"nats is not connected"}
+			away = append(away, name)
 		}
+	}
+	if len(away) > 0 {
+		slices.Sort(away)
+		return []string{"nats is not connected: " + strings.Join(away, ", ")}
 	}
 	var reasons []string
 	for _, policy := range b.cfg.Policies.All() {

@@ -49,10 +49,10 @@ func (b *Bus) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 	for {
 		page, err := b.read(lr.ctx, lr.stream, lr.subjects.pub, from, readBatch)
 		if err == nil {
-			switch page.Gap {
-			case room.Reset:
+			if page.Gap == room.Reset {
 				return b.resetFiller(lr)
-			case room.Truncated:
+			}
+			if page.Gap == room.Truncated {
 				f.gap, f.msgs = room.Truncated, nil
 			}
 			for _, m := range page.Messages {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -84,10 +85,8 @@ func newShard(b *Bus) *shard {
 	}
 }
 
-var shardSeed = maphash.MakeSeed()
-
 func (b *Bus) shardOfSubject(subject string) *shard {
-	return b.shards[maphash.String(shardSeed, subject)%shardCount]
+	return b.shards[maphash.String(b.seed, subject)%shardCount]
 }
 
 // Listen begins to hear a room and tells sink. The returned function ends that; the
@@ -218,7 +217,9 @@ func (s *shard) next(lr *liveRoom, live liveMsg) {
 }
 
 func (s *shard) deliver(lr *liveRoom, m *room.Message) {
-	s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
+	if s.bus.log.Enabled(s.bus.ctx, slog.LevelDebug) {
+		s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
+	}
 	lr.head = m.Position
 	lr.sink.Append(m)
 }

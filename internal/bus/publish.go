@@ -15,7 +15,8 @@ import (
 // until ctx ends. Calls are independent of each other; for order use a [Sequence].
 //
 // Errors: Exhausted when too many publications wait or the log is full, Unavailable
-// when the message is known not to be stored, Deadline when that is not known. After
+// when the message is known not to be stored (after a second without a connection),
+// Deadline when that is not known. After
 // the last two it is safe to publish again with the same message id. The publication
 // must have passed its Check.
 func (b *Bus) Publish(ctx context.Context, p *room.Publication) (room.Ack, error) {
@@ -31,6 +32,7 @@ func (b *Bus) Publish(ctx context.Context, p *room.Publication) (room.Ack, error
 	}
 	result := make(chan published, 1)
 	c := b.newCall(ctx, p, &policy, func(ack room.Ack, err error) { result <- published{ack, err} })
+	c.hold = time.Now().Add(unaryHold)
 	b.acks.start(c)
 	r := <-result // the sweeper ends it with ctx at the latest
 	return r.ack, r.err
@@ -60,7 +62,8 @@ type call struct {
 	ctx    context.Context //nolint:containedctx // the caller's, for the life of the call
 	pub    *room.Publication
 	stream *logStream
-	keyed  bool // the caller gave a message id
+	keyed  bool      // the caller gave a message id
+	hold   time.Time // until then it waits for a connection that is away; zero = until ctx ends
 	done   func(room.Ack, error)
 
 	// guarded by publisher.mu
@@ -68,7 +71,8 @@ type call struct {
 	tries   []try     // newest last
 	due     time.Time // when to act: the attempt has timed out, or a retry is due
 	backoff time.Duration
-	unsure  bool // an attempt is unanswered: the message may be stored
+	unsure  bool  // an attempt is unanswered: the message may be stored
+	lastErr error // why the newest attempt could not be sent
 	ended   bool
 }
 

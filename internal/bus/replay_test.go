@@ -49,6 +49,7 @@ func TestReadAfter(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			page, err := b.Read(t.Context(), test.room, test.after, 10)
 			if err != nil {
 				t.Fatal(err)

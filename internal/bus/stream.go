@@ -79,8 +79,7 @@ func (b *Bus) ensureStream(ctx context.Context, js jetstream.JetStream, policy r
 
 // retryEnsure reports whether a cluster that is still forming may cause err.
 func retryEnsure(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code == 503
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) ||
@@ -160,7 +159,7 @@ func (b *Bus) streamConfig(s *logStream) jetstream.StreamConfig {
 		MaxMsgsPerSubject: int64(s.policy.History.Size) + 1, // one more: the anchor that proves the oldest position
 		MaxAge:            s.policy.History.TTL,
 		MaxBytes:          s.policy.History.MaxBytes,
-		MaxMsgSize:        int32(room.MaxMaxPayload + 8<<10), //nolint:gosec // a constant
+		MaxMsgSize:        int32(room.MaxMaxPayload + 8<<10),
 		Duplicates:        duplicateWindow,
 		AllowDirect:       true,
 		RePublish:         &jetstream.RePublish{Source: source, Destination: livePrefix + ">"},

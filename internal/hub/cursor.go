@@ -140,12 +140,12 @@ func (c *Cursor) Refill(dst [][]byte, page room.Page, now time.Time) (frames [][
 	if c.left {
 		return dst, true
 	}
-	switch page.Gap {
-	case room.Reset:
+	if page.Gap == room.Reset {
 		dst = append(dst, c.gapFrame(room.Reset, c.at, r.head))
 		c.attach(r.ring.end, r.head)
 		return dst, true
-	case room.Truncated:
+	}
+	if page.Gap == room.Truncated {
 		dst = append(dst, c.gapFrame(room.Truncated, c.at, room.Position{}))
 	}
 	dst = append(dst, frames...)

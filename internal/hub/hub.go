@@ -20,8 +20,8 @@ type Source interface {
 type Config struct {
 	Policies     *room.Policies
 	Source       Source
-	RingMessages int // entries that a room keeps in memory; 0 = 512
-	RingBytes    int // frame bytes that a room keeps in memory; 0 = 1 MiB
+	RingMessages uint64 // entries that a room keeps in memory; 0 = 512
+	RingBytes    int    // frame bytes that a room keeps in memory; 0 = 1 MiB
 	Metrics      *metrics.Metrics
 	Logger       *slog.Logger
 }

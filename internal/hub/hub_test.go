@@ -255,7 +255,8 @@ func TestRefillTells(t *testing.T) {
 	}{
 		"another log": {
 			room.Page{Gap: room.Reset},
-			[]string{"gap RESET"}, nil,
+			[]string{"gap RESET"},
+			nil,
 		},
 		"messages that have left": {
 			room.Page{Gap: room.Truncated, Messages: []*room.Message{message("a", 32)}, Last: at(32)},
@@ -390,7 +391,7 @@ func TestRingBounds(t *testing.T) {
 	}
 }
 
-func TestAppendAllocs(t *testing.T) {
+func TestAppendAllocs(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the process
 	h := newTestHub(t, &quietSource{head: at(10)}, nil)
 	c, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
 	m := message("a", 11)

@@ -42,21 +42,23 @@ type ring struct {
 	first, end  uint64  // entries kept: first <= n < end
 	bytes       int
 	floor       room.Position // everything in the log after this is in the ring
-	maxMessages int
+	maxMessages uint64
 	maxBytes    int
 }
 
-func (g *ring) at(n uint64) *entry { return &g.slots[n&uint64(len(g.slots)-1)] }
+func (g *ring) at(n uint64) *entry { return &g.slots[n&(g.size()-1)] }
+
+func (g *ring) size() uint64 { return uint64(len(g.slots)) }
 
 // push appends an entry and drops the oldest ones over the bounds; the newest stays.
 func (g *ring) push(e entry) {
-	if g.end-g.first == uint64(len(g.slots)) {
+	if g.end-g.first == g.size() {
 		g.grow()
 	}
 	*g.at(g.end) = e
 	g.end++
 	g.bytes += len(e.live)
-	for g.end-g.first > 1 && (g.end-g.first > uint64(g.maxMessages) || g.bytes > g.maxBytes) {
+	for g.end-g.first > 1 && (g.end-g.first > g.maxMessages || g.bytes > g.maxBytes) {
 		g.drop()
 	}
 }
@@ -72,8 +74,9 @@ func (g *ring) drop() {
 
 func (g *ring) grow() {
 	slots := make([]entry, max(4, 2*len(g.slots)))
+	mask := uint64(len(slots)) - 1
 	for n := g.first; n < g.end; n++ {
-		slots[n&uint64(len(slots)-1)] = *g.at(n)
+		slots[n&mask] = *g.at(n)
 	}
 	g.slots = slots
 }

@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -87,7 +89,9 @@ func (r *Room) Opened(head room.Position) {
 // Append is hop 4: it encodes the room's next message once and marks its cursors as
 // behind. It never blocks.
 func (r *Room) Append(m *room.Message) {
-	r.cfg.Logger.Debug("append", "hop", 4, "room", r.Name, "id", m.ID)
+	if r.cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		r.cfg.Logger.Debug("append", "hop", 4, "room", r.Name, "id", m.ID)
+	}
 	e := newEntry(m)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -29,7 +29,7 @@ type ListMessagesRequest struct {
 	// Messages a page: 1 to 1,000, 0 means 100. A page may hold fewer, and may be
 	// empty; the end is an empty next_page_token.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before, with every other field unchanged.
+	// The next_page_token of the page before, with room, after and raw unchanged.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// A message id or position of this room: begin after it instead of at the oldest.
 	// OUT_OF_RANGE if the history no longer proves that nothing is missing after it.

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/roomcast/roomcast/client"
+)
+
+// caller is how a client command proves itself and whom it trusts.
+type caller struct {
+	Token string `env:"ROOMCAST_TOKEN" placeholder:"TOKEN" help:"Bearer token; a node in --dev needs none."`
+	CA    string `name:"ca" type:"path" placeholder:"FILE" help:"PEM file of the server's CA; default the system's."`
+}
+
+// grpcServer is the control listener that a command calls.
+type grpcServer struct {
+	GRPCAddr string `env:"ROOMCAST_GRPC_ADDR" default:"localhost:9090" help:"Control listener of a node or cluster."`
+	TLS      *bool  `name:"tls" negatable:"" help:"Use TLS; default unless the address is loopback."`
+}
+
+// socketServer is the public listener that a command calls.
+type socketServer struct {
+	URL string `env:"ROOMCAST_URL" name:"url" default:"http://localhost:8080" help:"Public listener of a node or cluster: http, https, ws or wss."`
+}
+
+// dial prepares the publisher; it connects with the first call.
+func (s *grpcServer) dial(c *caller) (*client.Publisher, error) {
+	addr, err := dialable(s.GRPCAddr)
+	if err != nil {
+		return nil, usagef("--grpc-addr: %w", err)
+	}
+	config, err := c.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	encryption := client.WithTLS(config)
+	if !s.encrypted(addr, c) {
+		encryption = client.WithPlaintext()
+	}
+	publisher, err := client.Dial(addr, encryption, client.WithToken(c.Token))
+	if err != nil {
+		return nil, usagef("--grpc-addr: %w", err)
+	}
+	return publisher, nil
+}
+
+func (s *grpcServer) encrypted(addr string, c *caller) bool {
+	if s.TLS != nil {
+		return *s.TLS
+	}
+	return c.CA != "" || !isLoopback(addr)
+}
+
+// isLoopback reports whether host:port stays on this machine by its name alone.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// tlsConfig trusts the CA of --ca, or the system's.
+func (c *caller) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CA == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, usagef("--ca: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, usagef("--ca: %s holds no PEM certificate", c.CA)
+	}
+	return config, nil
+}
