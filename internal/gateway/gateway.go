@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// Log reads rooms' logs for cursors that are behind their ring.
+type Log interface {
+	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
+}
+
+// Sequence publishes for one socket, in its order; see the bus for what it promises.
+type Sequence interface {
+	Publish(ctx context.Context, p *room.Publication, done func(room.Ack, error))
+}
+
+// Verifier checks tokens.
+type Verifier interface {
+	Verify(token string, now time.Time) (*auth.Caller, error)
+}
+
+// Config is what a gateway needs.
+type Config struct {
+	Node, Version  string
+	Hub            *hub.Hub
+	Log            Log
+	NewSequence    func() Sequence
+	Verifier       Verifier
+	Anonymous      *auth.Caller // who connects without a token; nil = nobody may
+	Policies       *room.Policies
+	AllowedOrigins []string // besides the request's own host
+	TrustedProxies []string // addresses or prefixes whose X-Forwarded-For counts
+	TokenInQuery   bool
+	PingInterval   time.Duration // 0 = 25 s
+	Ready          func() bool   // for /health; draining is known here
+	Metrics        *metrics.Metrics
+	Logger         *slog.Logger
+}
+
+// Gateway serves the public listener. Safe for concurrent use.
+type Gateway struct {
+	cfg      Config // static
+	log      *slog.Logger
+	origins  originPolicy
+	proxies  proxyList
+	upgrader websocket.Upgrader
+	drain    drain
+
+	mu       sync.Mutex
+	sessions map[*session]struct{} // guarded by mu
+	wg       sync.WaitGroup        // sessions' goroutines; added to under mu and not once draining
+}
+
+const (
+	defaultPing = 25 * time.Second
+	bodyTimeout = time.Second // for a body that nobody asked for
+)
+
+// New checks the configuration. Errors name the setting.
+func New(cfg Config) (*Gateway, error) {
+	origins, err := parseOrigins(cfg.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := parseProxies(cfg.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.PingInterval == 0 {
+		cfg.PingInterval = defaultPing
+	}
+	g := &Gateway{
+		cfg:      cfg,
+		log:      cfg.Logger.With("part", "gateway"),
+		origins:  origins,
+		proxies:  proxies,
+		sessions: make(map[*session]struct{}),
+	}
+	g.upgrader = websocket.Upgrader{
+		HandshakeTimeout: handshakeTimeout,
+		ReadBufferSize:   256, // only the handshake goes through gorilla
+		WriteBufferSize:  256,
+		Subprotocols:     []string{protocolJSON},
+		CheckOrigin:      func(*http.Request) bool { return true }, // checked before, with a reason
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, err error) {
+			refuse(w, status, string(room.ReasonHandshake)+": "+err.Error())
+		},
+	}
+	return g, nil
+}
+
+// Handler serves the public listener's paths.
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ws", g.serveSocket)
+	mux.HandleFunc("GET /health", g.serveHealth)
+	return withoutBody(mux)
+}
+
+// withoutBody answers requests without waiting for a body: no path here takes one.
+// The HTTP server would read it before the answer, for as long as the client likes.
+func withoutBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serveHealth answers load balancers: 503 while this node should get no new sockets.
+func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case g.drain.begun():
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("draining\n"))
+	case !g.cfg.Ready():
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("not ready\n"))
+	default:
+		_, _ = w.Write([]byte("ok\n"))
+	}
+}
+
+// Connections returns how many sockets are open.
+func (g *Gateway) Connections() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.sessions)
+}
+
+// serve hands a connection to a session of its own and returns. If draining has
+// begun meanwhile the peer is sent elsewhere.
+func (g *Gateway) serve(s *session, caller *auth.Caller) {
+	if g.add(s) {
+		go s.run(caller)
+		return
+	}
+	s.shut(closeNode)
+	s.sendClose(closeNode)
+	s.drop()
+}
+
+// add registers a session and reports false if the gateway takes no more.
+func (g *Gateway) add(s *session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.drain.begun() {
+		return false
+	}
+	g.sessions[s] = struct{}{}
+	g.wg.Add(1)
+	g.cfg.Metrics.Connections.Inc()
+	return true
+}
+
+func (g *Gateway) remove(s *session) {
+	g.mu.Lock()
+	delete(g.sessions, s)
+	g.mu.Unlock()
+	g.cfg.Metrics.Connections.Dec()
+	g.wg.Done()
+}
+
+func (g *Gateway) all() []*session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := make([]*session, 0, len(g.sessions))
+	for s := range g.sessions {
+		list = append(list, s)
+	}
+	return list
+}

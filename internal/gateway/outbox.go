@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"sync"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/wire"
+)
+
+// Bounds of the control queue: answers, pings, gaps and the close frame. Room
+// messages never stand in it.
+const (
+	maxControlFrames = 64
+	maxControlBytes  = 64 << 10
+)
+
+// outbox is what a socket's writer is told: control frames in order, cursors that
+// have news, and how to close.
+type outbox struct {
+	answered chan struct{} // one slot: the queue has shrunk
+
+	mu      sync.Mutex // guards what follows
+	control [][]byte
+	bytes   int
+	owed    int // answers that a publication in flight will queue
+	behind  []*hub.Cursor
+	end     *closing
+}
+
+// push queues one control frame. A full queue takes it all the same: full is what
+// stops the reading of requests, and a peer that does not read gets no more.
+func (o *outbox) push(frame []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.control = append(o.control, frame)
+	o.bytes += len(frame)
+}
+
+// owe reserves a place for an answer that comes later; pay gives it back.
+func (o *outbox) owe() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.owed++
+}
+
+func (o *outbox) pay() {
+	o.mu.Lock()
+	o.owed--
+	o.mu.Unlock()
+	o.shrunk()
+}
+
+// full reports whether no further request may be read.
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.control)+o.owed >= maxControlFrames || o.bytes >= maxControlBytes
+}
+
+func (o *outbox) shrunk() {
+	select {
+	case o.answered <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) behindOf(c *hub.Cursor) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.behind = append(o.behind, c)
+}
+
+// close notes how the socket ends and reports whether this is the first time.
+func (o *outbox) close(how closing) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.end != nil {
+		return false
+	}
+	o.end = &how
+	return true
+}
+
+func (o *outbox) how() closing {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.end == nil {
+		return closeGone
+	}
+	return *o.end
+}
+
+// take hands over all that is there: control frames are appended to frames, cursors
+// to behind. Both are taken at once, so that a cursor never overtakes the answer that
+// was queued before its Start.
+func (o *outbox) take(frames [][]byte, behind []*hub.Cursor) ([][]byte, []*hub.Cursor, *closing) {
+	o.mu.Lock()
+	frames = append(frames, o.control...)
+	behind = append(behind, o.behind...)
+	clear(o.control)
+	clear(o.behind)
+	o.control, o.behind, o.bytes = o.control[:0], o.behind[:0], 0
+	end := o.end
+	o.mu.Unlock()
+	return frames, behind, end
+}
+
+// reply queues a server frame for the socket.
+func (s *session) reply(f *roomcastv1.ServerFrame) {
+	body := wire.EncodeServer(f)
+	frame := wire.AppendHeader(make([]byte, 0, wire.MaxHeader+len(body)), wire.OpText, len(body))
+	s.pushControl(append(frame, body...))
+}
+
+// replyRaw queues a control frame of RFC 6455 §5.5.
+func (s *session) replyRaw(opcode wire.Opcode, payload []byte) {
+	frame := wire.AppendHeader(make([]byte, 0, wire.MaxHeader+len(payload)), opcode, len(payload))
+	s.pushControl(append(frame, payload...))
+}
+
+func (s *session) pushControl(frame []byte) {
+	s.out.push(frame)
+	s.signal()
+}

@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// peer is a client of a world: gorilla's, which answers pings while it reads.
+type peer struct {
+	t  testing.TB
+	ws *websocket.Conn
+}
+
+// dial opens a socket. path is what follows /v1/ws; an empty token sends none.
+func (w *world) dial(path, token string) *peer {
+	w.t.Helper()
+	header := http.Header{}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	dialer := websocket.Dialer{NetDialContext: w.listener.dial}
+	ws, answer, err := dialer.DialContext(context.Background(), "ws://node/v1/ws"+path, header)
+	if err != nil {
+		w.t.Fatalf("dial: %v (%+v)", err, answer)
+	}
+	_ = answer.Body.Close()
+	w.t.Cleanup(func() { _ = ws.Close() })
+	return &peer{t: w.t, ws: ws}
+}
+
+// guest opens a socket of a guest and reads its welcome.
+func (w *world) guest(path string) *peer {
+	w.t.Helper()
+	p := w.dial(path, "")
+	p.want("welcome guest")
+	return p
+}
+
+func (p *peer) send(frames ...string) {
+	p.t.Helper()
+	for _, f := range frames {
+		if err := p.ws.WriteMessage(websocket.TextMessage, []byte(f)); err != nil {
+			p.t.Fatalf("send %s: %v", f, err)
+		}
+	}
+}
+
+// raw writes bytes below the WebSocket.
+func (p *peer) raw(data string) {
+	p.t.Helper()
+	if _, err := p.ws.NetConn().Write([]byte(data)); err != nil {
+		p.t.Fatalf("write: %v", err)
+	}
+}
+
+// patience bounds the wait for one frame, in the bubble's time.
+const patience = time.Hour
+
+func (p *peer) next() (string, error) {
+	_ = p.ws.SetReadDeadline(time.Now().Add(patience))
+	kind, data, err := p.ws.ReadMessage()
+	if err == nil && kind != websocket.TextMessage {
+		err = fmt.Errorf("frame of kind %d", kind)
+	}
+	return shown(data), err
+}
+
+// want reads frames and compares them as shown prints them.
+func (p *peer) want(frames ...string) {
+	p.t.Helper()
+	for _, want := range frames {
+		got, err := p.next()
+		if err != nil {
+			p.t.Fatalf("wanted %s, got %v", want, err)
+		}
+		if got != want {
+			p.t.Fatalf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+// ask sends one request and reads its answer.
+func (p *peer) ask(request, answer string) {
+	p.t.Helper()
+	p.send(request)
+	p.want(answer)
+}
+
+// wantClose reads on to the close frame. Frames before it are passed over.
+func (p *peer) wantClose(code int, reason string) {
+	p.t.Helper()
+	for {
+		_, err := p.next()
+		if err == nil {
+			continue
+		}
+		fault, ok := errors.AsType[*websocket.CloseError](err)
+		if !ok || fault.Code != code || fault.Text != reason {
+			p.t.Fatalf("ended with %v, want close %d %q", err, code, reason)
+		}
+		return
+	}
+}
+
+var (
+	positionRE = regexp.MustCompile(`\be\.(\d+)\.[0-9a-z]+`)
+	messageRE  = regexp.MustCompile(`"message":"(?:[^"\\]|\\.)*"`)
+)
+
+// shown prints a frame of the server in short: "m ROOM TEXT" and "welcome USER"; of
+// positions only the sequence, of errors all but the text for people.
+func shown(data []byte) string {
+	var f struct {
+		Message *struct {
+			Room, ID, Text string
+			Replayed       bool
+		}
+		Welcome *struct{ User string }
+	}
+	if json.Unmarshal(data, &f) == nil {
+		switch {
+		case f.Welcome != nil:
+			return "welcome " + f.Welcome.User
+		case f.Message != nil && f.Message.Replayed:
+			return fmt.Sprintf("m %s %s replayed", f.Message.Room, f.Message.Text)
+		case f.Message != nil:
+			return fmt.Sprintf("m %s %s", f.Message.Room, f.Message.Text)
+		}
+	}
+	return messageRE.ReplaceAllString(positionRE.ReplaceAllString(string(data), "@$1"), `"message":…`)
+}

@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
+)
+
+// Bounds of a socket's requests.
+const (
+	maxRooms       = 1000             // subscriptions of one socket
+	requestTimeout = 15 * time.Second // for one request's answer
+)
+
+// requests is what the read loop owns.
+type requests struct {
+	rooms  map[room.Name]*hub.Cursor
+	seq    Sequence // made by the first publish
+	bad    int      // malformed requests in a row
+	frames budget
+	bytes  budget
+}
+
+// welcome lets the socket in. Its frame is the first: it is queued before anyone else
+// can see that there is a caller.
+func (s *session) welcome(caller *auth.Caller) {
+	s.reply(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Welcome_{Welcome: &roomcastv1.ServerFrame_Welcome{
+		Connection: s.id,
+		User:       caller.User,
+		Node:       s.gw.cfg.Node,
+		PingMs:     uint32(s.gw.cfg.PingInterval.Milliseconds()), //nolint:gosec // far below 49 days
+		Version:    s.gw.cfg.Version,
+	}}})
+	s.caller.Store(caller)
+	if s.gw.drain.begun() {
+		s.tellDrain()
+	}
+}
+
+// subscribeQueries subscribes the rooms that the socket's URL named, once.
+func (s *session) subscribeQueries() {
+	for _, name := range s.queries {
+		s.answer(0, s.subscribe(0, &roomcastv1.ClientFrame_Subscribe{Room: name}))
+	}
+	s.queries = nil
+}
+
+// handle does one request. Its answer is queued when it returns, but for a publish,
+// whose answer comes with the log's.
+func (s *session) handle(f *roomcastv1.ClientFrame) {
+	id := f.GetId()
+	if auth := f.GetAuth(); auth != nil {
+		s.authenticate(id, auth.GetToken())
+		return
+	}
+	if s.caller.Load() == nil {
+		s.answer(id, room.Errorf(room.Unauthenticated, room.ReasonTokenMissing, "the first frame must be auth"))
+		return
+	}
+	switch r := f.GetRequest().(type) {
+	case *roomcastv1.ClientFrame_Subscribe_:
+		s.answer(id, s.subscribe(id, r.Subscribe))
+	case *roomcastv1.ClientFrame_Unsubscribe_:
+		s.answer(id, s.unsubscribe(id, r.Unsubscribe))
+	case *roomcastv1.ClientFrame_Publish_:
+		s.answer(id, s.publish(id, r.Publish))
+	case *roomcastv1.ClientFrame_Ping_:
+		s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Pong_{Pong: &roomcastv1.ServerFrame_Pong{}}})
+	case *roomcastv1.ClientFrame_Members_:
+		s.answer(id, room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "members is not served yet"))
+	}
+}
+
+// answer queues the error frame of a request that was refused; nil needs none.
+func (s *session) answer(id uint32, err error) {
+	if err == nil {
+		return
+	}
+	e := room.AsError(err)
+	s.gw.cfg.Metrics.Rejects.WithLabelValues(string(e.Reason)).Inc()
+	if e.Kind == room.Internal {
+		s.log.Error("request failed", "err", err)
+	}
+	s.reply(wire.ErrorFrame(id, e))
+}
+
+// authenticate takes the first token, or a newer one of the same user. A guest may
+// become a user. Rooms that the newer token does not allow are left.
+func (s *session) authenticate(id uint32, token string) {
+	caller, err := s.gw.cfg.Verifier.Verify(token, time.Now())
+	before := s.caller.Load()
+	if err != nil {
+		if before == nil {
+			s.shut(closeToken(room.AsError(err)))
+			return
+		}
+		s.answer(id, err)
+		return
+	}
+	if before != nil && before != s.gw.cfg.Anonymous && before.User != caller.User {
+		s.answer(id, room.Errorf(room.Denied, room.ReasonOtherUser, "the token is of another user"))
+		return
+	}
+	if before == nil {
+		s.welcome(caller)
+	}
+	s.caller.Store(caller)
+	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{
+		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
+	}})
+	s.subscribeQueries()
+	for name, c := range s.reader.rooms {
+		if !caller.MaySubscribe(name) {
+			s.leave(0, name, c)
+		}
+	}
+}
+
+func (s *session) subscribe(id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
+	name, err := room.ParseName(r.GetRoom(), "subscribe.room")
+	if err != nil {
+		return err
+	}
+	if !s.caller.Load().MaySubscribe(name) {
+		return room.Errorf(room.Denied, room.ReasonForbidden, "the token does not allow this room")
+	}
+	if r.GetPresence() {
+		return room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "subscribe.presence is not served yet")
+	}
+	var after room.Position
+	policy := s.gw.cfg.Policies.Of(name)
+	if r.GetAfter() != "" {
+		if after, err = s.position(r.GetAfter(), &policy); err != nil {
+			return err
+		}
+	}
+	old := s.reader.rooms[name]
+	if old == nil && len(s.reader.rooms) >= maxRooms {
+		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
+	}
+	c, pos, err := s.join(name, after)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		old.Leave() // subscribing again moves the place
+	}
+	s.reader.rooms[name] = c
+	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
+		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
+	}})
+	c.Start()
+	return nil
+}
+
+// join waits for the room's place in the log.
+func (s *session) join(name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+	defer cancel()
+	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(ctx, name, after, s) })
+	return c, pos, err
+}
+
+// position reads `after`. In an ephemeral room any text is a position of another
+// log: the hub answers RESET.
+func (s *session) position(after string, policy *room.Policy) (room.Position, error) {
+	p, err := room.ParsePosition(after, "subscribe.after")
+	if err != nil && !policy.Stored() {
+		return room.Position{Epoch: "none"}, nil
+	}
+	return p, err
+}
+
+func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) error {
+	name, err := room.ParseName(r.GetRoom(), "unsubscribe.room")
+	if err != nil {
+		return err
+	}
+	c := s.reader.rooms[name]
+	if c == nil {
+		return room.Errorf(room.Precondition, room.ReasonNotSubscribed, "this socket is not subscribed to the room")
+	}
+	s.leave(id, name, c)
+	return nil
+}
+
+// leave ends a subscription: nothing of the room follows the frame.
+func (s *session) leave(id uint32, name room.Name, c *hub.Cursor) {
+	c.Leave()
+	delete(s.reader.rooms, name)
+	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
+		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
+	}})
+}
+
+// publish hands a client's message to the log, in the socket's order; its answer
+// comes when the log has acknowledged it.
+func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
+	name, err := room.ParseName(r.GetRoom(), "publish.room")
+	if err != nil {
+		return err
+	}
+	if !s.caller.Load().MayPublish(name) {
+		return room.Errorf(room.Denied, room.ReasonForbidden, "the token does not allow publishing to this room")
+	}
+	policy := s.gw.cfg.Policies.Of(name)
+	if !policy.ClientPublish {
+		return room.Errorf(room.Denied, room.ReasonPublishDisabled, "sockets may not publish in namespace %q", policy.Namespace)
+	}
+	payload, err := wire.FramePayload(r)
+	if err != nil {
+		return err
+	}
+	p := &room.Publication{
+		Room: name, Payload: payload, Event: r.GetEvent(), MessageID: r.GetMessageId(), TTL: r.GetTtl().AsDuration(),
+	}
+	if err := p.Check(&policy); err != nil {
+		e := *room.AsError(err)
+		e.Field = "publish." + e.Field
+		return &e
+	}
+	if s.reader.seq == nil {
+		s.reader.seq = s.gw.cfg.NewSequence()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), requestTimeout)
+	s.out.owe()
+	s.reader.seq.Publish(ctx, p, func(ack room.Ack, err error) {
+		cancel()
+		s.out.pay()
+		if err != nil {
+			s.answer(id, err)
+			return
+		}
+		s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Published_{
+			Published: &roomcastv1.ServerFrame_Published{Id: ack.ID, Stored: ack.Stored, Duplicate: ack.Duplicate},
+		}})
+	})
+	return nil
+}

@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// session is one open socket: a goroutine that reads, one that writes.
+type session struct {
+	// static
+	gw      *Gateway
+	conn    net.Conn
+	id      string // unique in the cluster
+	remote  string
+	log     *slog.Logger
+	since   time.Time
+	ctx     context.Context //nolint:containedctx // the socket's life
+	cancel  context.CancelFunc
+	wake    chan struct{} // one slot: the writer has something to do
+	queries []string      // ?room= of the request; owned by readLoop
+
+	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by readLoop
+
+	reader requests // owned by readLoop
+	out    outbox   // its own lock
+
+	pinged   atomic.Bool  // a ping has no answer yet
+	held     atomic.Bool  // the reader waits for this node, not for the peer
+	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
+	told     atomic.Bool  // the peer knows that this node is draining
+	received atomic.Int64 // bytes
+	sent     atomic.Int64 // bytes
+}
+
+func newSession(g *Gateway, conn net.Conn, remote string, queries []string) *session {
+	id := strings.ToLower(rand.Text()[:16])
+	s := &session{
+		gw:      g,
+		conn:    conn,
+		id:      id,
+		remote:  remote,
+		log:     g.log.With("connection", id),
+		since:   time.Now(),
+		queries: queries,
+		wake:    make(chan struct{}, 1),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.reader.rooms = make(map[room.Name]*hub.Cursor)
+	s.out.answered = make(chan struct{}, 1)
+	return s
+}
+
+// run serves the socket until it is closed. caller is nil if the first frame has to
+// bring the token.
+func (s *session) run(caller *auth.Caller) {
+	defer s.gw.remove(s)
+	var reader sync.WaitGroup
+	reader.Go(func() { s.guard("reader", func() { s.readLoop(caller) }) })
+	if !s.guard("writer", s.writeLoop) {
+		s.guard("close", func() { s.sendClose(s.out.how()) })
+	}
+	grace := time.AfterFunc(closeGrace, s.drop) // for the peer's close frame
+	reader.Wait()
+	grace.Stop()
+	s.cancel()
+	_ = s.conn.Close()
+	s.guard("leave", func() {
+		for _, c := range s.reader.rooms {
+			c.Leave()
+		}
+	})
+	s.ended()
+}
+
+// guard runs a part of the session and reports whether it came to its end: a panic
+// costs this socket, not the process.
+func (s *session) guard(part string, f func()) (ok bool) {
+	defer func() {
+		if ok {
+			return
+		}
+		s.log.Error("panic", "part", part, "panic", recover(), "stack", string(debug.Stack()))
+		s.shut(closeInternal)
+	}()
+	f()
+	return true
+}
+
+// ended logs the one line that every connection leaves.
+func (s *session) ended() {
+	how := s.out.how()
+	s.gw.cfg.Metrics.Closes.WithLabelValues(how.label()).Inc()
+	attrs := []any{
+		"user", s.User(), "remote", s.remote, "code", how.code, "reason", how.word,
+		"duration", time.Since(s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
+		"bytes_in", s.received.Load(), "bytes_out", s.sent.Load(),
+	}
+	if how.refused != nil {
+		attrs = append(attrs, "err", how.refused)
+	}
+	s.log.Info("connection ended", attrs...)
+}
+
+// User returns whose socket it is; empty before authentication.
+func (s *session) User() string {
+	if c := s.caller.Load(); c != nil {
+		return c.User
+	}
+	return ""
+}
+
+// Behind takes note that a cursor has news. The hub calls it with a room's lock held.
+func (s *session) Behind(c *hub.Cursor) {
+	s.out.behindOf(c)
+	s.signal()
+}
+
+func (s *session) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// shut begins to close the socket; the first call counts. What is queued before it
+// is still written, for a second at most.
+func (s *session) shut(how closing) {
+	if !s.out.close(how) {
+		return
+	}
+	s.cancel()
+	_ = s.conn.SetWriteDeadline(time.Now().Add(closeGrace)) // the writer may be stuck
+	s.signal()
+}
+
+// gone ends a socket whose peer is gone: nothing more can be written.
+func (s *session) gone() {
+	s.shut(closeGone)
+	s.drop()
+}
+
+// drop closes the connection below TLS: a peer that does not read would make the
+// alert that TLS ends with wait for seconds.
+func (s *session) drop() {
+	conn := s.conn
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = outer.NetConn()
+	}
+	_ = conn.Close()
+}

@@ -1,0 +1,334 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// TestSlowSocketGetsAll: a subscriber that does not read for a while falls out of the
+// ring and is served from the log, in order and without a gap.
+func TestSlowSocketGetsAll(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		slow, fast := w.guest("?room=a"), w.guest("?room=a")
+		slow.want(`{"subscribed":{"room":"a","position":"@10"}}`)
+		fast.want(`{"subscribed":{"room":"a","position":"@10"}}`)
+		const messages = 5000
+		for i := range messages {
+			w.bus.append("a", fmt.Sprint(i))
+			fast.want(fmt.Sprint("m a ", i))
+			if i == 0 {
+				synctest.Wait() // the slow one is at its first message
+			}
+		}
+		if n := w.bus.readCount(); n != 0 {
+			t.Errorf("the fast socket made %d reads of the log, want none", n)
+		}
+		elapse(writeTimeout - time.Second)
+		for i := range messages {
+			slow.want(fmt.Sprint("m a ", i))
+		}
+		w.bus.append("a", "live")
+		slow.want("m a live")
+		if n, most := w.bus.readCount(), messages/pageSize+2; n == 0 || n > most {
+			t.Errorf("%d reads of the log, want 1 to %d", n, most)
+		}
+	})
+}
+
+// TestSlowOverTCP is the same through the kernel's buffers, which take a part of a
+// write at a time, and shows hop 5 in the log.
+func TestSlowOverTCP(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, false, func(c *Config) { guests(c, nil) })
+	ws, answer, err := websocket.DefaultDialer.Dial("ws://"+e.addr+"/v1/ws?room=a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	defer func() { _ = ws.Close() }()
+	p := &peer{t: t, ws: ws}
+	p.want("welcome guest", `{"subscribed":{"room":"a","position":"@10"}}`)
+	const messages = 1500
+	pad := strings.Repeat("x", 8<<10)
+	for i := range messages {
+		e.bus.append("a", fmt.Sprint(i, pad))
+	}
+	for i := range messages {
+		p.want(fmt.Sprint("m a ", i, pad))
+	}
+	if hop := fmt.Sprintf(`"hop":5,"room":"a","id":%q`, at(start+messages)); !strings.Contains(e.logs.String(), hop) {
+		t.Errorf("the log has no %s", hop)
+	}
+}
+
+// TestSlowAndSteady: a socket that always reads, but slower than messages come, is
+// served on and on; also in an ephemeral room, which tells what it lost.
+func TestSlowAndSteady(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		p := w.guest("?room=a&room=eph:b")
+		p.want(`{"subscribed":{"room":"a","position":"@10"}}`, `{"subscribed":{"room":"eph:b"}}`)
+		const messages = 2000
+		for i := range messages {
+			w.bus.append("a", fmt.Sprint(i))
+			w.bus.append("eph:b", fmt.Sprint(i))
+		}
+		var seen, lost, gaps, next int
+		for seen+lost < messages || next < messages {
+			<-time.After(100 * time.Millisecond)
+			got, err := p.next()
+			if err != nil {
+				t.Fatalf("after %d and %d messages: %v", next, seen, err)
+			}
+			var n int
+			switch {
+			case strings.HasPrefix(got, "m a "):
+				if got != fmt.Sprint("m a ", next) {
+					t.Fatalf("got %s, want message %d", got, next)
+				}
+				next++
+			case strings.HasPrefix(got, `{"gap"`):
+				gaps++
+			default:
+				if _, err := fmt.Sscanf(got, "m eph:b %d", &n); err != nil || n < seen+lost {
+					t.Fatalf("got %s after %d seen and %d lost", got, seen, lost)
+				}
+				if n != seen+lost && gaps == 0 {
+					t.Fatalf("got %s after %d without a gap", got, seen)
+				}
+				lost = n - seen
+				seen++
+			}
+		}
+		if gaps != 1 || lost == 0 {
+			t.Errorf("%d gaps and %d lost in the ephemeral room, want 1 and some", gaps, lost)
+		}
+	})
+}
+
+// TestRoomsTakeTurns: a room with many messages does not hold up one with few.
+func TestRoomsTakeTurns(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		p := w.guest("?room=busy&room=quiet")
+		p.want(`{"subscribed":{"room":"busy","position":"@10"}}`, `{"subscribed":{"room":"quiet","position":"@10"}}`)
+		for i := range 400 {
+			w.bus.append("busy", fmt.Sprint(i))
+		}
+		w.bus.append("quiet", "here")
+		for read := 0; ; read++ {
+			got, err := p.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == "m quiet here" {
+				if read > 2*maxFrames {
+					t.Errorf("it came after %d messages of the other room, want at most %d", read, 2*maxFrames)
+				}
+				return
+			}
+		}
+	})
+}
+
+// fallBehind makes the socket's cursors in the rooms miss their rings: each room gets
+// messages that the peer does not read yet.
+func fallBehind(w *world, messages int, rooms ...room.Name) {
+	for i := range messages {
+		for _, name := range rooms {
+			w.bus.append(name, fmt.Sprint(i))
+		}
+	}
+}
+
+// TestLogFails: a log that answers errors is asked twice a second, not more, holds up
+// no other room, and gets another chance.
+func TestLogFails(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		broken := errors.New("no leader")
+		w.bus.set(func() { w.bus.broken["sick"] = broken })
+		p := w.guest("?room=sick&room=well&room=live")
+		for range 3 {
+			if _, err := p.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const messages = 1000
+		fallBehind(w, messages, "sick", "well")
+		next := map[string]int{}
+		read := func(n int) {
+			t.Helper()
+			for range n {
+				got, err := p.next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				name, i, _ := strings.Cut(strings.TrimPrefix(got, "m "), " ")
+				if i != fmt.Sprint(next[name]) {
+					t.Fatalf("got %s, want message %d", got, next[name])
+				}
+				next[name]++
+			}
+		}
+		for next["well"] < messages {
+			read(1)
+		}
+		before := w.bus.readCount()
+		elapse(20 * time.Second)
+		if n := w.bus.readCount() - before; n < 35 || n > 41 {
+			t.Errorf("the failing log was asked %d times in 20 s, want about 40", n)
+		}
+		w.bus.append("live", "0")
+		read(1)
+		if n := strings.Count(w.logs.String(), "read log"); n != 1 {
+			t.Errorf("%d lines about one failing log, want 1", n)
+		}
+		w.bus.set(func() { delete(w.bus.broken, "sick") })
+		read(messages - next["sick"])
+	})
+}
+
+// stuckLog answers when the reader gives up.
+type stuckLog struct{}
+
+func (stuckLog) Read(ctx context.Context, _ room.Name, _ room.Position, _ int) (room.Page, error) {
+	<-ctx.Done()
+	return room.Page{}, ctx.Err()
+}
+
+// TestLogHangs: a log that does not answer at all holds up neither pings nor the end.
+func TestLogHangs(t *testing.T) {
+	t.Parallel()
+	stuck := func(c *Config, b *bus) {
+		guests(c, b)
+		c.Log = stuckLog{}
+	}
+	inBubble(t, stuck, func(w *world) {
+		t := w.t
+		p := w.guest("")
+		p.ask(`{"id":1,"subscribe":{"room":"a","after":"e.5.c"}}`, `{"id":1,"subscribed":{"room":"a","position":"@5"}}`)
+		pings := 0
+		answer := p.ws.PingHandler()
+		p.ws.SetPingHandler(func(data string) error {
+			if pings++; pings == 10 {
+				_ = p.ws.SetReadDeadline(time.Now())
+			}
+			return answer(data)
+		})
+		began := time.Now()
+		if got, err := p.next(); err == nil {
+			t.Fatalf("got %s", got)
+		}
+		if took, most := time.Since(began), 10*(defaultPing+readTimeout); took > most {
+			t.Errorf("10 pings took %s, want at most %s", took, most)
+		}
+		began = time.Now()
+		w.gw.Drain(t.Context(), 0)
+		if took := time.Since(began); took > 2*closeGrace {
+			t.Errorf("the end took %s", took)
+		}
+	})
+}
+
+// TestLargeMessages: a write holds no more bytes than a slow peer can take in its
+// deadline.
+func TestLargeMessages(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		p := w.guest("?room=a")
+		p.want(`{"subscribed":{"room":"a","position":"@10"}}`)
+		large := strings.Repeat("x", 60<<10)
+		for range 30 {
+			w.bus.append("a", large)
+		}
+		for range 30 {
+			<-time.After(2 * time.Second) // 64 of them would take 128 s, 4 take 8 s
+			p.want("m a " + large)
+		}
+	})
+}
+
+// TestManySockets has sockets that come and go while messages are published. Each
+// must see each message between its subscribed and its unsubscribed once, in order.
+func TestManySockets(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		const sockets, rounds = 100, 3
+		stop := make(chan struct{})
+		var publisher, clients sync.WaitGroup
+		publisher.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+					w.bus.append("a", fmt.Sprint(i))
+				}
+			}
+		})
+		for n := range sockets {
+			clients.Go(func() {
+				p := w.dial("", "")
+				for range rounds {
+					stay(p, 5+n%7)
+				}
+				if n%2 == 0 {
+					p.raw(closeFrame(1000, ""))
+				}
+				_ = p.ws.Close()
+			})
+		}
+		clients.Wait()
+		close(stop)
+		publisher.Wait()
+		elapse(2 * closeGrace)
+		if n := w.gw.Connections() + w.hub.Rooms(); n != 0 {
+			t.Errorf("%d sockets and rooms are left", n)
+		}
+	})
+}
+
+// stay subscribes, reads some messages, and leaves.
+func stay(p *peer, messages int) {
+	p.send(`{"id":1,"subscribe":{"room":"a"}}`)
+	last, read := -1, 0
+	for {
+		got, err := p.next()
+		if err != nil {
+			p.t.Errorf("read: %v", err)
+			return
+		}
+		var n int
+		switch {
+		case got == `{"id":2,"unsubscribed":{"room":"a"}}`:
+			return
+		case !strings.HasPrefix(got, "m a "):
+		default:
+			if _, err := fmt.Sscanf(got, "m a %d", &n); err != nil || last >= 0 && n != last+1 {
+				p.t.Errorf("got %s after %d", got, last)
+				return
+			}
+			last = n
+			if read++; read == messages {
+				p.send(`{"id":2,"unsubscribe":{"room":"a"}}`)
+			}
+		}
+	}
+}

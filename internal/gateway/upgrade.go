@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// Subprotocols, docs/protocol.md §1.
+const (
+	protocolJSON     = "roomcast.v1.json"
+	protocolProtobuf = "roomcast.v1.protobuf" // not served yet
+)
+
+const (
+	handshakeTimeout = 10 * time.Second
+	maxQueryRooms    = 100
+)
+
+// serveSocket takes a request through handshake, origin, subprotocol and token to a
+// WebSocket, then hands its connection to a session and returns: nothing of the
+// request stays.
+func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
+	if fault := checkHandshake(r); fault != nil {
+		g.reject(w, r, fault.status, room.ReasonHandshake, fault.msg)
+		return
+	}
+	if g.drain.begun() {
+		w.Header().Set("Retry-After", "1")
+		g.reject(w, r, http.StatusServiceUnavailable, room.ReasonDraining, "this node is draining, connect to another")
+		return
+	}
+	if !g.origins.allows(r) {
+		g.reject(w, r, http.StatusForbidden, room.ReasonOrigin, "the page's Origin is not allowed; see --allowed-origins")
+		return
+	}
+	if !chooseSubprotocol(r) {
+		g.reject(w, r, http.StatusBadRequest, room.ReasonSubprotocol, "none of the offered subprotocols is served; offer "+
+			protocolJSON+" or none ("+protocolProtobuf+" is not served yet)")
+		return
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		g.reject(w, r, http.StatusBadRequest, room.ReasonHandshake, "the query cannot be decoded")
+		return
+	}
+	if len(query["room"]) > maxQueryRooms {
+		g.reject(w, r, http.StatusBadRequest, room.ReasonTooManyRooms, "too many room parameters; the limit is 100, use subscribe frames")
+		return
+	}
+	caller, err := g.authenticate(r, query)
+	if err != nil {
+		e := room.AsError(err)
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		g.reject(w, r, http.StatusUnauthorized, e.Reason, e.Msg)
+		return
+	}
+	ws, err := g.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		g.cfg.Metrics.Rejects.WithLabelValues(string(room.ReasonHandshake)).Inc()
+		g.log.Debug("handshake", "remote", g.proxies.clientAddr(r), "err", err)
+		return
+	}
+	g.serve(newSession(g, ws.NetConn(), g.proxies.clientAddr(r), query["room"]), caller)
+}
+
+// chooseSubprotocol reports whether one that the client offers is served; offering
+// none means JSON. It leaves only that one to the upgrader, which reads but the first
+// of several header lines.
+func chooseSubprotocol(r *http.Request) bool {
+	list := offered(r)
+	r.Header.Del("Sec-Websocket-Protocol")
+	if len(list) == 0 {
+		return true
+	}
+	r.Header.Set("Sec-Websocket-Protocol", protocolJSON)
+	return slices.Contains(list, protocolJSON)
+}
+
+// authenticate finds the token where the contract says. No token is no error: the
+// first frame may bring it.
+func (g *Gateway) authenticate(r *http.Request, query url.Values) (*auth.Caller, error) {
+	if headers := r.Header["Authorization"]; len(headers) > 0 {
+		scheme, rest, _ := strings.Cut(headers[0], " ")
+		if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") {
+			return nil, room.Errorf(room.Unauthenticated, room.ReasonTokenInvalid, "the Authorization header is not of the form: Bearer TOKEN")
+		}
+		return g.cfg.Verifier.Verify(strings.TrimSpace(rest), time.Now())
+	}
+	if token := query.Get("access_token"); token != "" && g.cfg.TokenInQuery {
+		return g.cfg.Verifier.Verify(token, time.Now())
+	}
+	return g.cfg.Anonymous, nil
+}
+
+// reject answers a request that gets no socket.
+func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, status int, reason room.Reason, msg string) {
+	g.cfg.Metrics.Rejects.WithLabelValues(string(reason)).Inc()
+	g.log.Debug("rejected", "remote", g.proxies.clientAddr(r), "status", status, "reason", reason)
+	refuse(w, status, string(reason)+": "+msg)
+}
+
+func refuse(w http.ResponseWriter, status int, msg string) {
+	switch status {
+	case http.StatusUpgradeRequired:
+		w.Header().Set("Upgrade", "websocket") // RFC 9110 §15.5.22
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13") // RFC 6455 §4.4
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodGet)
+	}
+	http.Error(w, msg, status)
+}
