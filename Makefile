@@ -129,7 +129,7 @@ test-proto: bin/buf
 		bin/buf breaking --against "$$(git rev-parse --git-common-dir)#format=git,tag=$$tag"; fi
 
 .PHONY: test-go
-test-go: bin/staticcheck
+test-go: bin/staticcheck bin/grpcurl
 	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { \
 		echo "the race detector needs a C compiler and there is no $$cc; type one of:" >&2; \
 		echo '  sudo apt-get install -y gcc libc6-dev    # Debian, Ubuntu' >&2; \

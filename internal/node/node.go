@@ -1,0 +1,243 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/api"
+	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/embednats"
+	"github.com/roomcast/roomcast/internal/gateway"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// stopTimeout bounds what comes after the sockets have gone: open gRPC calls.
+const stopTimeout = 5 * time.Second
+
+// Node is one node, made by [New] and run once by [Node.Run].
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	policies *room.Policies
+	verifier *auth.Verifier
+	metrics  *metrics.Metrics
+	ready    *readiness
+	admin    *admin
+	httpTLS  *tls.Config
+	grpcTLS  *tls.Config
+}
+
+// New checks the configuration without touching network or disk, but for the key
+// files. Errors name the setting and the mend.
+func New(cfg Config, logger *slog.Logger) (*Node, error) {
+	if cfg.Node == "" {
+		cfg.Node = defaultName()
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, metrics: metrics.New(), ready: newReadiness()}
+	n.log = logger.With("node", cfg.Node)
+	var err error
+	if n.policies, err = room.NewPolicies(cfg.Namespaces); err != nil {
+		return nil, err
+	}
+	if n.verifier, err = auth.NewVerifier(cfg.Auth); err != nil {
+		return nil, err
+	}
+	if n.httpTLS, err = cfg.serverTLS(); err != nil {
+		return nil, err
+	}
+	if n.grpcTLS, err = cfg.controlTLS(); err != nil {
+		return nil, err
+	}
+	if n.admin, err = newAdmin(&cfg, n.metrics, n.ready); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// defaultName is the host's name with a random suffix: unique, and readable.
+func defaultName() string {
+	host, err := os.Hostname()
+	if err != nil || room.CheckUser(host, "") != nil {
+		host = "node"
+	}
+	return host + "-" + randomSuffix()
+}
+
+// parts are what a running node consists of, in the order they are started.
+type parts struct {
+	embedded *embednats.Server // nil with an external NATS
+	bus      *bus.Bus
+	gateway  *gateway.Gateway
+	api      *api.Server
+	http     *http.Server
+}
+
+// Run starts the node and serves until ctx ends, then drains and returns nil. An
+// error before OnReady is one of configuration or environment; one after it is a
+// failure that ended the node, such as NATS closing the connection for good.
+func (n *Node) Run(ctx context.Context) error {
+	lis, err := n.cfg.listen()
+	if err != nil {
+		return err
+	}
+	defer lis.close()
+	var servers sync.WaitGroup
+	defer servers.Wait()
+	adminServer := newHTTPServer(n.admin.handler())
+	defer func() { _ = adminServer.Close() }()
+	servers.Go(func() { n.serveHTTP(adminServer, lis.admin, "admin") })
+
+	p, err := n.start(ctx)
+	defer p.stop()
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	servers.Go(func() {
+		if err := p.api.Serve(lis.grpc); err != nil {
+			failed <- fmt.Errorf("grpc: %w", err)
+		}
+	})
+	servers.Go(func() { n.serveHTTP(p.http, n.tlsListener(lis.http), "public") })
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
+	servers.Go(func() { n.ready.watch(watchCtx, p.bus.Ready) })
+	if err := n.announce(lis); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-failed:
+	case err = <-p.bus.Fatal():
+	}
+	n.drain(p, err == nil)
+	return err
+}
+
+// start makes the parts. What it has made is in p even when it fails.
+func (n *Node) start(ctx context.Context) (p *parts, err error) {
+	p = &parts{}
+	if n.cfg.NATS.URL == "" {
+		p.embedded, err = embednats.Start(ctx, embednats.Config{
+			Dir: n.cfg.DataDir, MaxStore: n.maxStore(), SyncAlways: n.cfg.NATS.SyncAlways, Logger: n.log.With("part", "nats"),
+		})
+		if err != nil {
+			return p, err
+		}
+	}
+	if p.bus, err = bus.Open(ctx, n.busConfig(p.embedded)); err != nil {
+		return p, err
+	}
+	rooms := hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Metrics: n.metrics, Logger: n.log})
+	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, rooms)); err != nil {
+		return p, err
+	}
+	p.http = newHTTPServer(p.gateway.Handler())
+	p.http.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	p.api, err = api.NewServer(api.Config{
+		Policies:   n.policies,
+		Publisher:  publisher{p.bus},
+		Log:        p.bus,
+		Verifier:   n.verifier,
+		Anonymous:  n.anonymousRPC(),
+		Reflection: n.cfg.Reflection,
+		TLS:        n.grpcTLS,
+		Metrics:    n.metrics,
+		Logger:     n.log,
+	})
+	return p, err
+}
+
+// stop ends what start has made, last first.
+func (p *parts) stop() {
+	if p.api != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		p.api.Stop(ctx)
+		cancel()
+	}
+	if p.http != nil {
+		_ = p.http.Close() // sockets have left it already
+	}
+	if p.bus != nil {
+		p.bus.Close()
+	}
+	if p.embedded != nil {
+		p.embedded.Shutdown()
+	}
+}
+
+// announce tells that the node is ready.
+func (n *Node) announce(lis listeners) error {
+	addrs := Addrs{
+		HTTP: lis.http.Addr().String(), GRPC: lis.grpc.Addr().String(), Admin: lis.admin.Addr().String(), Node: n.cfg.Node,
+	}
+	n.ready.fix("")
+	limit, _ := descriptorLimit()
+	n.log.Info("ready", "http", addrs.HTTP, "grpc", addrs.GRPC, "admin", addrs.Admin,
+		"nats", n.natsKind(), "open_files", limit, "version", n.cfg.Version)
+	if n.cfg.ReadyFile != "" {
+		if err := writeReadyFile(n.cfg.ReadyFile, addrs); err != nil {
+			return err
+		}
+	}
+	if n.cfg.OnReady != nil {
+		n.cfg.OnReady(addrs)
+	}
+	return nil
+}
+
+// drain moves the sockets elsewhere before anything stops: readiness off first, so
+// that nothing new comes, sockets told and closed, then what is left of the calls.
+func (n *Node) drain(p *parts, asked bool) {
+	n.ready.fix("draining")
+	if n.cfg.ReadyFile != "" {
+		_ = os.Remove(n.cfg.ReadyFile) // nobody waits for it any more
+	}
+	window := n.cfg.DrainWindow
+	if !asked {
+		window = 0 // without a bus there is nothing to wait for
+	}
+	began := time.Now()
+	p.gateway.Drain(context.Background(), window)
+	n.log.Info("drained", "duration", time.Since(began).Round(time.Millisecond).String())
+}
+
+func (n *Node) serveHTTP(server *http.Server, lis net.Listener, name string) {
+	if err := server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+		n.log.Error("listener failed", "listener", name, "err", err)
+	}
+}
+
+func (n *Node) tlsListener(lis net.Listener) net.Listener {
+	if n.httpTLS == nil {
+		return lis
+	}
+	return tls.NewListener(lis, n.httpTLS)
+}
+
+func (n *Node) natsKind() string {
+	if n.cfg.NATS.URL == "" {
+		return "embedded"
+	}
+	return "external"
+}
+
+// randomSuffix is six letters and digits.
+func randomSuffix() string { return strings.ToLower(randText()[:6]) }

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// readiness says why this node should get no traffic. /readyz, /health and the gRPC
+// health service all ask it.
+type readiness struct {
+	changed func(ready bool) // called outside the lock when the answer changes
+
+	mu    sync.Mutex
+	why   []string
+	fixed string // overrides why: starting, draining
+}
+
+func newReadiness() *readiness {
+	return &readiness{fixed: "starting", changed: func(bool) {}}
+}
+
+func (r *readiness) reasons() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fixed != "" {
+		return []string{r.fixed}
+	}
+	return slices.Clone(r.why)
+}
+
+func (r *readiness) ready() bool { return len(r.reasons()) == 0 }
+
+// fix sets the overriding reason; empty removes it.
+func (r *readiness) fix(reason string) {
+	r.update(func() { r.fixed = reason })
+}
+
+func (r *readiness) update(change func()) {
+	before := r.ready()
+	r.mu.Lock()
+	change()
+	r.mu.Unlock()
+	if after := r.ready(); after != before {
+		r.changed(after)
+	}
+}
+
+// watch asks again and again until ctx ends.
+func (r *readiness) watch(ctx context.Context, ask func(context.Context) []string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		askCtx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		why := ask(askCtx)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		r.update(func() { r.why = why })
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package nodetest
+
+import (
+	"testing"
+	"time"
+)
+
+// Eventually waits until cond holds, asking again every few milliseconds, and fails
+// the test with what if it does not within the deadline.
+func Eventually(t testing.TB, deadline time.Duration, what string, cond func() bool) {
+	t.Helper()
+	timeout := time.NewTimer(deadline)
+	defer timeout.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			t.Fatalf("not within %s: %s", deadline, what)
+		}
+	}
+}

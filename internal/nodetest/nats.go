@@ -1,0 +1,106 @@
+package nodetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NATS is a real nats-server with JetStream in this process, on a TCP port.
+type NATS struct {
+	t      testing.TB
+	opts   *server.Options
+	Server *server.Server
+	URL    string
+}
+
+// StartNATS starts a server whose log is in a directory of the test. It ends with
+// the test.
+func StartNATS(t testing.TB) *NATS {
+	t.Helper()
+	n := &NATS{t: t, opts: natsOptions(t.TempDir(), server.RANDOM_PORT)}
+	n.Start()
+	t.Cleanup(n.Stop)
+	return n
+}
+
+// natsOptions are those of a test server, in this process or in a child.
+func natsOptions(dir string, port int) *server.Options {
+	return &server.Options{
+		ServerName: "nodetest",
+		Host:       "127.0.0.1",
+		Port:       port,
+		JetStream:  true,
+		StoreDir:   dir,
+		NoSigs:     true,
+		NoLog:      true,
+		MaxPayload: 1 << 20,
+	}
+}
+
+// Start starts the server, after Stop on the same port and directory.
+func (n *NATS) Start() {
+	n.t.Helper()
+	srv, err := server.NewServer(n.opts)
+	if err != nil {
+		n.t.Fatalf("nats-server: %v", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		n.t.Fatal("nats-server is not ready after 10s")
+	}
+	n.Server, n.URL = srv, srv.ClientURL()
+	n.opts.Port = mustPort(n.t, n.URL)
+}
+
+// Stop stops the server and waits for it. It may be called again.
+func (n *NATS) Stop() {
+	n.Server.Shutdown()
+	n.Server.WaitForShutdown()
+}
+
+// Connect opens a connection of the test's own: to read the log without the bus.
+func (n *NATS) Connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	return connect(t, n.URL)
+}
+
+func connect(t testing.TB, url string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.Name("test"), nats.MaxReconnects(-1))
+	if err != nil {
+		t.Fatalf("connect to nats: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// Log reads the log of a stream with nats.go alone: every message's subject and
+// body, in order.
+func Log(t testing.TB, nc *nats.Conn, stream string) []*jetstream.RawStreamMsg {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		t.Fatalf("stream %s: %v", stream, err)
+	}
+	info := s.CachedInfo()
+	var msgs []*jetstream.RawStreamMsg
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
+		msg, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			continue // evicted
+		}
+		msgs = append(msgs, msg)
+	}
+	return msgs
+}
