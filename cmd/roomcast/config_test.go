@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 )
@@ -103,5 +105,26 @@ func TestHideSecrets(t *testing.T) {
 		if got := hideSecrets(text); got != want && strings.ReplaceAll(got, ", ", ",") != strings.ReplaceAll(want, ", ", ",") {
 			t.Errorf("hideSecrets(%q): got %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestConfigDocsAreCommitted(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"config", "docs"}, strings.NewReader(""), &out, &errs, func(string) string { return "" }); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	const path = "../../docs/config.md"
+	if *update {
+		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), want) {
+		t.Error("docs/config.md is not what `roomcast config docs` prints; run go test ./cmd/roomcast -run ConfigDocs -update")
 	}
 }
