@@ -55,7 +55,7 @@ func encodeRoom(n room.Name) string {
 // that wildcards over a part of the rooms stay possible.
 func partition(n room.Name) string {
 	h := fnv.New32a()
-	h.Write([]byte(n))          // never fails
+	h.Write([]byte(n)) // never fails
 	c := byte(h.Sum32() & 0xff)
 	return strings.ToLower(string([]byte{hexDigits[c>>4], hexDigits[c&15]}))
 }
