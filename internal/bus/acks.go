@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ const (
 	maxBackoff     = 500 * time.Millisecond
 	sweepEvery     = 25 * time.Millisecond
 	unaryHold      = time.Second           // a unary call waits this long for a connection that is away
+	maxCall        = 90 * time.Second      // safely within the log's memory of message ids
 	answerMargin   = 50 * time.Millisecond // an outcome is told this long before the deadline
 )
 
@@ -63,11 +65,15 @@ func newPublisher(b *Bus) (*publisher, error) {
 
 // start makes a call's first attempt.
 func (p *publisher) start(c *call) {
+	if err := c.ctx.Err(); err != nil {
+		c.done(room.Ack{}, c.gaveUp(err))
+		return
+	}
 	if err := c.prepare(); err != nil {
 		c.done(room.Ack{}, err)
 		return
 	}
-	c.backoff = firstBackoff
+	c.backoff, c.began = firstBackoff, time.Now()
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
@@ -80,8 +86,8 @@ func (p *publisher) start(c *call) {
 }
 
 // attemptLocked sends the call's message under a new token and check. It only
-// appends to the connection's buffer, so it may be called with mu held. Without a
-// connection it is due again soon.
+// appends to the connection's buffer, or waits at most FlusherTimeout where that is
+// full, so it may be called with mu held. Without a connection it is due again soon.
 func (p *publisher) attemptLocked(c *call, now time.Time) {
 	p.next++
 	token, check := p.next, setCheck(c.msg.Data)
@@ -90,8 +96,7 @@ func (p *publisher) attemptLocked(c *call, now time.Time) {
 		c.lastErr, c.due = err, now.Add(firstBackoff)
 		return
 	}
-	c.tries = append(c.tries, try{token, check})
-	c.unsure = true
+	c.tries, c.newest = append(c.tries, try{token, check}), token
 	c.lastErr, c.due = nil, now.Add(attemptTimeout)
 	p.tries[token] = c
 }
@@ -120,12 +125,12 @@ func (p *publisher) onAck(msg *nats.Msg) {
 	p.mu.Unlock()
 	switch {
 	case c == nil: // late: another attempt was acknowledged
-	case ack.Error != nil && ack.Error.Code == 503 && ack.Error.ErrCode != errInsufficient:
+	case ack.Error != nil && ack.Error.Code == 503 && ack.Error.ErrCode != errInsufficient && ack.Error.ErrCode != errStoreFailed:
 		p.noResponders(token)
 	case ack.Error != nil:
-		p.finish(c, room.Ack{}, storeError(ack.Error.Code, ack.Error.ErrCode, ack.Error.Description))
+		p.refused(c, token, storeError(ack.Error.Code, ack.Error.ErrCode, ack.Error.Description))
 	case ack.Duplicate:
-		p.bus.wg.Go(func() { p.finishDuplicate(c, ack.Seq) })
+		p.lookUp(c, ack.Seq)
 	default:
 		pos := room.Position{Epoch: c.stream.knownEpoch(), Seq: ack.Seq, Check: p.checkOf(c, token)}
 		p.finish(c, room.Ack{ID: pos.String(), Stored: true}, nil)
@@ -148,36 +153,62 @@ func (p *publisher) checkOf(c *call, token uint64) uint32 {
 func (p *publisher) noResponders(token uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c := p.tries[token]
-	if c == nil {
-		return
+	if c := p.tries[token]; c != nil {
+		p.dropLocked(c, token)
 	}
+}
+
+// refused ends a call that the log refuses, unless another attempt of it may have
+// been stored: then it is asked again.
+func (p *publisher) refused(c *call, token uint64, err error) {
+	p.mu.Lock()
+	p.dropLocked(c, token)
+	unsure := c.unsure()
+	p.mu.Unlock()
+	if !unsure {
+		p.finish(c, room.Ack{}, err)
+	}
+}
+
+// dropLocked forgets an attempt that was not stored. If it was the newest, the next
+// one is due after a pause.
+func (p *publisher) dropLocked(c *call, token uint64) {
 	delete(p.tries, token)
-	c.unsure = len(c.tries) > 1
-	if c.tries[len(c.tries)-1].token == token {
+	c.tries = slices.DeleteFunc(c.tries, func(t try) bool { return t.token == token })
+	if token == c.newest {
 		c.due = time.Now().Add(c.backoff)
 		c.backoff = min(2*c.backoff, maxBackoff)
 	}
 }
 
-// finishDuplicate answers a duplicate with the first message's id, whose check only
-// its record has. If that record is one of our own attempts, it is no duplicate.
-func (p *publisher) finishDuplicate(c *call, seq uint64) {
-	m, err := p.bus.leaderGet(c.ctx, c.stream, map[string]any{"seq": seq})
-	switch {
-	case err != nil:
-		p.finish(c, room.Ack{}, err)
-		return
-	case m == nil: // stored and gone again
-		m = &room.Message{ID: room.Position{Epoch: c.stream.knownEpoch(), Seq: seq}.String()}
-	}
-	ours := false
+// lookUp finds the record of a duplicate, once at a time for a call.
+func (p *publisher) lookUp(c *call, seq uint64) {
 	p.mu.Lock()
-	for _, t := range c.tries {
-		ours = ours || t.check == m.Position.Check
+	defer p.mu.Unlock()
+	if p.stopped || c.looking || c.ended {
+		return
 	}
+	c.looking = true
+	p.wg.Go(func() { p.finishDuplicate(c, seq) })
+}
+
+// finishDuplicate answers a duplicate with the first message's id, whose check only
+// its record has. If that record is one of our own attempts, it is no duplicate. If
+// it cannot be read, the next attempt's acknowledgement tries again.
+func (p *publisher) finishDuplicate(c *call, seq uint64) {
+	pos, err := p.bus.leaderPosition(c.ctx, c.stream, map[string]any{"seq": seq})
+	p.mu.Lock()
+	c.looking = false
+	ours := slices.ContainsFunc(c.tries, func(t try) bool { return t.check == pos.Check })
 	p.mu.Unlock()
-	p.finish(c, room.Ack{ID: m.ID, Stored: true, Duplicate: c.keyed && !ours}, nil)
+	if err != nil {
+		p.bus.log.Debug("look up duplicate", "room", c.pub.Room, "err", err)
+		return
+	}
+	if pos.IsZero() { // stored, and gone again
+		pos = room.Position{Epoch: c.stream.knownEpoch(), Seq: seq}
+	}
+	p.finish(c, room.Ack{ID: pos.String(), Stored: true, Duplicate: c.keyed && !ours}, nil)
 }
 
 // finish ends a call once.
@@ -227,6 +258,10 @@ func (p *publisher) sweepAt(now time.Time) {
 			ends = append(ends, ending{c, c.gaveUp(context.DeadlineExceeded)})
 			continue
 		}
+		if now.Sub(c.began) > maxCall {
+			ends = append(ends, ending{c, c.gaveUp(errors.New("the log's memory of message ids ends"))})
+			continue
+		}
 		if err := c.ctx.Err(); err != nil {
 			ends = append(ends, ending{c, c.gaveUp(err)})
 			continue
@@ -235,7 +270,10 @@ func (p *publisher) sweepAt(now time.Time) {
 			continue
 		}
 		p.attemptLocked(c, now)
-		if c.lastErr != nil && !c.unsure && !c.hold.IsZero() && now.After(c.hold) {
+		switch {
+		case errors.Is(c.lastErr, nats.ErrMaxPayload):
+			ends = append(ends, ending{c, fmt.Errorf("nats refuses the record: %w", c.lastErr)})
+		case c.lastErr != nil && !c.unsure() && !c.hold.IsZero() && now.After(c.hold):
 			ends = append(ends, ending{c, unavailable(c.lastErr)})
 		}
 	}
@@ -253,15 +291,17 @@ func (p *publisher) stop() {
 		return
 	}
 	p.stopped = true
-	open := make([]*call, 0, len(p.calls))
-	for c := range p.calls {
-		open = append(open, c)
-	}
 	p.mu.Unlock()
 	close(p.stopc)
 	p.wg.Wait()
-	for _, c := range open {
-		p.finish(c, room.Ack{}, c.gaveUp(errors.New("the node stops")))
+	p.mu.Lock()
+	var ends []ending
+	for c := range p.calls {
+		ends = append(ends, ending{c, c.gaveUp(errors.New("the node stops"))})
+	}
+	p.mu.Unlock()
+	for _, e := range ends {
+		p.finish(e.c, room.Ack{}, e.err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,6 +26,9 @@ const replayConns = 4
 
 // inboxPrefix lets NATS permissions name our reply subjects.
 const inboxPrefix = "_INBOX_rc"
+
+// writeTimeout bounds one write to NATS.
+const writeTimeout = time.Second
 
 // Config is what a bus needs.
 type Config struct {
@@ -58,7 +62,8 @@ type Bus struct {
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	fatal  chan error // one slot: the first thing that the bus cannot mend
+	up     atomic.Bool // every connection is made
+	fatal  chan error  // one slot: the first thing that the bus cannot mend
 
 	mu     sync.Mutex
 	nextRC int // guarded by mu: the replay connection used last
@@ -128,6 +133,7 @@ func (b *Bus) start(ctx context.Context) error {
 		b.wg.Go(s.run)
 	}
 	b.wg.Go(b.countInbound)
+	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)
 	return nil
 }
@@ -141,7 +147,8 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.ReconnectBufSize(-1), // a publish without a connection fails at once
+		nats.ReconnectBufSize(-1),         // a publish without a connection fails at once
+		nats.FlusherTimeout(writeTimeout), // a server that does not read is a connection lost
 		nats.CustomInboxPrefix(inboxPrefix),
 		nats.ErrorHandler(b.onError),
 		nats.ClosedHandler(b.onClosed),
@@ -224,8 +231,7 @@ func (b *Bus) Ready(ctx context.Context) []string {
 
 func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
-		b.cfg.Metrics.BusDropped.Inc()
-		b.shardOfSubject(sub.Subject).post(func(s *shard) { s.resyncSubject(sub.Subject, "channel full") })
+		b.shardOfSubject(sub.Subject).post(func(s *shard) { s.overrun(sub.Subject) })
 		return
 	}
 	b.log.Warn("nats error", "err", err)
@@ -255,6 +261,9 @@ func (b *Bus) onDisconnect(name string, err error) {
 }
 
 func (b *Bus) onReconnect(name string, nc *nats.Conn) {
+	if !b.up.Load() {
+		return // the rest of Open finds what it needs
+	}
 	b.cfg.Metrics.BusReconnects.Inc()
 	b.log.Info("nats reconnected", "connection", name, "server", nc.ConnectedServerName())
 	if b.live.IsConnected() && b.pub.IsConnected() && b.ctl.IsConnected() {

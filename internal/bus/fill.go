@@ -20,12 +20,6 @@ func (s *shard) fill(lr *liveRoom, upTo uint64) {
 		s.bus.cfg.Metrics.Holes.Inc()
 	}
 	s.bus.wg.Go(func() {
-		select {
-		case s.bus.fills <- struct{}{}:
-			defer func() { <-s.bus.fills }()
-		case <-lr.ctx.Done():
-			return
-		}
 		f := s.bus.readHole(lr, head, upTo)
 		if lr.ctx.Err() == nil {
 			s.post(func(s *shard) { s.filled(lr, f) })
@@ -35,6 +29,7 @@ func (s *shard) fill(lr *liveRoom, upTo uint64) {
 
 // filler is what a hole held.
 type filler struct {
+	from room.Position  // the head that it began at
 	gap  room.GapReason // messages may be missing before msgs
 	head room.Position  // with RESET: where the room goes on
 	msgs []*room.Message
@@ -43,80 +38,93 @@ type filler struct {
 
 // readHole reads the hole, retrying until the log is there or the interest ends.
 func (b *Bus) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
-	f := filler{upTo: upTo}
-	backoff, began := 5*time.Millisecond, time.Now()
-	from := head
-	for {
-		page, err := b.read(lr.ctx, lr.stream, lr.subjects.pub, from, readBatch)
-		if err == nil {
-			if page.Gap == room.Reset {
-				return b.resetFiller(lr)
-			}
-			if page.Gap == room.Truncated {
-				f.gap, f.msgs = room.Truncated, nil
-			}
-			for _, m := range page.Messages {
-				if upTo != 0 && m.Position.Seq > upTo {
-					return f // the rest comes live
-				}
-				f.msgs = append(f.msgs, m)
-			}
-			if !page.Last.IsZero() {
-				from = page.Last
-			}
-			if page.More {
-				continue
-			}
-			if from.Seq >= upTo {
-				return f
-			}
-			if time.Since(began) > fillPatience {
-				f.gap = room.Truncated // the message at upTo was purged
-				return f
-			}
-		} else {
-			b.log.Warn("fill", "room", lr.name, "err", err, "retry", backoff)
+	f := filler{from: head, upTo: upTo}
+	at, began := head, time.Now()
+	for backoff := 5 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
+		done, err := b.readHoleOnce(lr, &f, &at)
+		switch {
+		case done || lr.ctx.Err() != nil:
+			return f
+		case err != nil:
+			b.log.Warn("fill", "room", lr.log.name, "err", err, "retry", backoff)
+			began = time.Now() // patience is for a log that answers
+		case time.Since(began) > fillPatience:
+			f.gap = room.Truncated // the message at upTo was purged
+			return f
 		}
 		select {
 		case <-lr.ctx.Done():
 			return f
 		case <-time.After(backoff):
 		}
-		backoff = min(2*backoff, time.Second)
 	}
 }
 
-// resetFiller finds where a replaced log stands for a room.
-func (b *Bus) resetFiller(lr *liveRoom) filler {
-	for {
-		info, err := b.streamInfo(lr.ctx, lr.stream)
-		if err == nil {
-			var last *room.Message
-			if last, err = b.lastInRoom(lr.ctx, lr.stream, lr.subjects.pub); err == nil {
-				f := filler{gap: room.Reset, head: room.Position{Epoch: info.epoch, Seq: info.last}}
-				if last != nil {
-					f.head = last.Position
-				}
-				return f
-			}
+// readHoleOnce reads until the log shows nothing more. done reports that the hole is
+// filled, or that a gap was found. It holds one of the places for reading holes.
+func (b *Bus) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
+	select {
+	case b.fills <- struct{}{}:
+		defer func() { <-b.fills }()
+	case <-lr.ctx.Done():
+		return true, nil
+	}
+	if f.upTo == 0 { // to the log's end, as its leader knows it
+		end, err := b.headOf(lr.ctx, lr.log)
+		if err != nil {
+			return false, err
 		}
-		select {
-		case <-lr.ctx.Done():
-			return filler{}
-		case <-time.After(time.Second):
+		f.upTo = f.from.Seq
+		if !end.IsWatermark() {
+			f.upTo = max(end.Seq, f.from.Seq)
+		}
+	}
+	for {
+		page, err := b.read(lr.ctx, lr.log, *at, readBatch)
+		if err != nil {
+			return false, err
+		}
+		if page.Gap == room.Reset {
+			f.gap, f.msgs = room.Reset, nil
+			f.head, err = b.headOf(lr.ctx, lr.log)
+			return err == nil, err
+		}
+		if page.Gap == room.Truncated {
+			f.gap, f.msgs = room.Truncated, nil
+		}
+		for _, m := range page.Messages {
+			if m.Position.Seq > f.upTo {
+				return true, nil // the rest comes live
+			}
+			f.msgs = append(f.msgs, m)
+		}
+		if !page.Last.IsZero() {
+			*at = page.Last
+		}
+		if !page.More {
+			return at.Seq >= f.upTo || f.gap != "", nil
 		}
 	}
 }
 
 // filled delivers what a hole held and goes on with what came meanwhile.
 func (s *shard) filled(lr *liveRoom, f filler) {
-	if s.rooms[lr.subjects.live] != lr {
+	if s.rooms[lr.subject] != lr {
+		return
+	}
+	if lr.head != f.from { // the log was replaced meanwhile: what was read is of the old one
+		lr.dirty = true
+		s.settle(lr)
 		return
 	}
 	if f.gap != "" {
 		head := f.head
-		if head.IsZero() {
-			head = lr.head
+		switch {
+		case !head.IsZero():
+		case len(f.msgs) > 0: // the room goes on just before what is left
+			head = room.Position{Epoch: f.from.Epoch, Seq: f.msgs[0].Position.Seq - 1}
+		default:
+			head = f.from
 		}
 		s.broken(lr, f.gap, head)
 	}
@@ -124,7 +132,7 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 		s.bus.cfg.Metrics.FilledMessages.Inc()
 		s.deliver(lr, m)
 	}
-	if lr.head.Seq < f.upTo {
+	if f.gap != room.Reset && lr.head.Seq < f.upTo {
 		lr.head = room.Position{Epoch: lr.head.Epoch, Seq: f.upTo} // its message is gone
 	}
 	s.settle(lr)

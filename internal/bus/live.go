@@ -45,12 +45,11 @@ const (
 // liveRoom is one room of this node. Its shard's goroutine owns all but the statics.
 type liveRoom struct {
 	// static
-	name     room.Name
-	subjects subjects
-	stream   *logStream // nil in an ephemeral room
-	sink     Room
-	ctx      context.Context //nolint:containedctx // ends with the interest
-	cancel   context.CancelFunc
+	log     roomLog // its stream is nil in an ephemeral room
+	subject string  // live
+	sink    Room
+	ctx     context.Context //nolint:containedctx // ends with the interest
+	cancel  context.CancelFunc
 
 	// owned by the shard's goroutine
 	sub   *nats.Subscription
@@ -58,8 +57,7 @@ type liveRoom struct {
 	head  room.Position
 	buf   []liveMsg
 	dirty bool // messages were lost that no later one may tell of: read to the log's end
-
-	proved time.Time // when the head was last asked for because of a lower sequence
+	lost  int  // messages that the client has dropped for a full channel, as far as known
 }
 
 // liveMsg is a republished message: what it says of the one before it in its room.
@@ -74,6 +72,7 @@ type shard struct {
 	in    chan *nats.Msg
 	cmds  chan func(*shard)
 	rooms map[string]*liveRoom // by live subject; owned by run
+	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
 }
 
 func newShard(b *Bus) *shard {
@@ -82,6 +81,7 @@ func newShard(b *Bus) *shard {
 		in:    make(chan *nats.Msg, shardQueue),
 		cmds:  make(chan func(*shard), 1024),
 		rooms: make(map[string]*liveRoom),
+		slow:  make(map[string]bool),
 	}
 }
 
@@ -94,12 +94,13 @@ func (b *Bus) shardOfSubject(subject string) *shard {
 // Neither blocks on the network.
 func (b *Bus) Listen(name room.Name, sink Room) (stop func()) {
 	policy := b.cfg.Policies.Of(name)
-	lr := &liveRoom{name: name, subjects: subjectsOf(name, &policy), sink: sink}
+	subjects := subjectsOf(name, &policy)
+	lr := &liveRoom{log: roomLog{name: name, subject: subjects.pub}, subject: subjects.live, sink: sink}
 	if policy.Stored() {
-		lr.stream = b.streams[policy.Namespace]
+		lr.log.stream = b.streams[policy.Namespace]
 	}
 	lr.ctx, lr.cancel = context.WithCancel(b.ctx)
-	s := b.shardOfSubject(lr.subjects.live)
+	s := b.shardOfSubject(lr.subject)
 	s.post(func(s *shard) { s.add(lr) })
 	return func() {
 		lr.cancel()
@@ -116,8 +117,12 @@ func (s *shard) post(cmd func(*shard)) {
 }
 
 func (s *shard) run() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
+		case <-tick.C:
+			s.checkDropped()
 		case <-s.bus.ctx.Done():
 			return
 		case cmd := <-s.cmds:
@@ -131,10 +136,10 @@ func (s *shard) run() {
 // add begins to open a room. A room that was left and came back at once replaces
 // the one before it.
 func (s *shard) add(lr *liveRoom) {
-	if old := s.rooms[lr.subjects.live]; old != nil {
+	if old := s.rooms[lr.subject]; old != nil {
 		s.remove(old)
 	}
-	s.rooms[lr.subjects.live] = lr
+	s.rooms[lr.subject] = lr
 	s.bus.wg.Go(func() { s.bus.open(lr, s) })
 }
 
@@ -142,12 +147,13 @@ func (s *shard) remove(lr *liveRoom) {
 	lr.cancel()
 	if lr.sub != nil {
 		if err := lr.sub.Unsubscribe(); err != nil {
-			s.bus.log.Debug("unsubscribe", "room", lr.name, "err", err)
+			s.bus.log.Debug("unsubscribe", "room", lr.log.name, "err", err)
 		}
 		lr.sub = nil
 	}
-	if s.rooms[lr.subjects.live] == lr {
-		delete(s.rooms, lr.subjects.live)
+	if s.rooms[lr.subject] == lr {
+		delete(s.rooms, lr.subject)
+		delete(s.slow, lr.subject)
 	}
 }
 
@@ -160,13 +166,13 @@ func (s *shard) receive(msg *nats.Msg) {
 		return // interest has gone
 	}
 	s.bus.cfg.Metrics.Received.Inc()
-	if lr.stream == nil {
+	if lr.log.stream == nil {
 		s.receiveEphemeral(lr, msg)
 		return
 	}
-	live, err := parseLive(msg, lr.stream)
+	live, err := parseLive(msg, lr.log)
 	if err != nil {
-		s.bus.log.Warn("unreadable message from the log, left out", "room", lr.name, "err", err)
+		s.bus.log.Warn("unreadable message from the log, left out", "room", lr.log.name, "err", err)
 		return
 	}
 	if lr.state != ready {
@@ -180,9 +186,9 @@ func (s *shard) receiveEphemeral(lr *liveRoom, msg *nats.Msg) {
 	if lr.state != ready {
 		return // "from now on" begins with Opened
 	}
-	m, err := decodeRecord(msg.Data, "", 0, time.Time{})
-	if err != nil || m.Room != lr.name {
-		s.bus.log.Warn("unreadable ephemeral message, left out", "room", lr.name, "err", err)
+	m, err := decodeRecord(msg.Data, lr.log.name, "", 0, time.Time{})
+	if err != nil {
+		s.bus.log.Warn("unreadable ephemeral message, left out", "room", lr.log.name, "err", err)
 		return
 	}
 	s.deliver(lr, m)
@@ -207,7 +213,7 @@ func (s *shard) next(lr *liveRoom, live liveMsg) {
 		// A duplicate, or the log lost its tail and uses the sequences again: the
 		// head's own record tells.
 		s.bus.cfg.Metrics.BusDuplicates.Inc()
-		s.prove(lr)
+		s.fill(lr, lr.head.Seq)
 	case live.last > lr.head.Seq:
 		s.hold(lr, live)
 		s.fill(lr, live.last)
@@ -225,31 +231,22 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 }
 
 func (s *shard) broken(lr *liveRoom, reason room.GapReason, head room.Position) {
-	s.bus.log.Warn("room broken", "room", lr.name, "reason", reason, "head", head.String(), "was", lr.head.String())
+	s.bus.log.Warn("room broken", "room", lr.log.name, "reason", reason, "head", head.String(), "was", lr.head.String())
 	lr.head = head
 	lr.sink.Break(reason, head)
 }
 
 // opened ends a room's opening: what came meanwhile follows.
 func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position) {
-	if s.rooms[lr.subjects.live] != lr {
+	if s.rooms[lr.subject] != lr {
 		if err := sub.Unsubscribe(); err != nil {
-			s.bus.log.Debug("unsubscribe", "room", lr.name, "err", err)
+			s.bus.log.Debug("unsubscribe", "room", lr.log.name, "err", err)
 		}
 		return
 	}
 	lr.sub, lr.head = sub, head
 	lr.sink.Opened(head)
 	s.settle(lr)
-}
-
-// prove asks the log whether it still has a room's head, at most once a second.
-func (s *shard) prove(lr *liveRoom) {
-	if time.Since(lr.proved) < time.Second {
-		return
-	}
-	lr.proved = time.Now()
-	s.fill(lr, lr.head.Seq)
 }
 
 // settle makes a room ready and runs what was held back through the rule. A further
@@ -259,7 +256,11 @@ func (s *shard) settle(lr *liveRoom) {
 	held := lr.buf
 	lr.buf = nil
 	for i, live := range held {
-		if live.msg.Position.Seq <= lr.head.Seq {
+		switch {
+		case live.msg.Position.Epoch != lr.head.Epoch:
+			lr.dirty = true // the log was replaced meanwhile
+			continue
+		case live.msg.Position.Seq <= lr.head.Seq:
 			continue // it came while the head was being read
 		}
 		s.next(lr, live)
@@ -277,15 +278,42 @@ func (s *shard) settle(lr *liveRoom) {
 // resyncSubject reads a room to the log's end: a message of it was lost on the way.
 func (s *shard) resyncSubject(subject, why string) {
 	lr := s.rooms[subject]
-	if lr == nil || lr.stream == nil {
+	if lr == nil || lr.log.stream == nil {
 		return
 	}
 	if lr.state != ready {
 		lr.dirty = true
 		return
 	}
-	s.bus.log.Info("resync", "room", lr.name, "why", why)
+	s.bus.log.Info("resync", "room", lr.log.name, "why", why)
 	s.fill(lr, 0)
+}
+
+// overrun takes note that the client has dropped a message of a room because the
+// shard's channel was full. nats.go tells it once, not again for further ones until a
+// message gets through, so the count is looked at from now on.
+func (s *shard) overrun(subject string) {
+	if s.rooms[subject] != nil {
+		s.slow[subject] = true
+		s.checkDropped()
+	}
+}
+
+// checkDropped reads rooms to the log's end whose messages were dropped.
+func (s *shard) checkDropped() {
+	for subject := range s.slow {
+		lr := s.rooms[subject]
+		if lr == nil || lr.sub == nil {
+			continue
+		}
+		dropped, err := lr.sub.Dropped()
+		if err != nil || dropped == lr.lost {
+			continue
+		}
+		s.bus.cfg.Metrics.BusDropped.Add(float64(dropped - lr.lost))
+		lr.lost = dropped
+		s.resyncSubject(subject, "channel full")
+	}
 }
 
 // resyncAll reads every room to the log's end after the connection was away.
@@ -298,15 +326,15 @@ func (s *shard) resyncAll() {
 // resetStream tells the rooms of a log that has become another one.
 func (s *shard) resetStream(stream *logStream, info logInfo) {
 	for _, lr := range s.rooms {
-		if lr.stream == stream && lr.state != opening && lr.head.Epoch != info.epoch {
+		if lr.log.stream == stream && lr.state != opening && lr.head.Epoch != info.epoch {
 			s.broken(lr, room.Reset, room.Position{Epoch: info.epoch, Seq: info.last})
 		}
 	}
 }
 
 // parseLive reads a republished message.
-func parseLive(msg *nats.Msg, stream *logStream) (liveMsg, error) {
-	if name := headerValue(msg.Header, nats.JSStream); name != stream.name {
+func parseLive(msg *nats.Msg, l roomLog) (liveMsg, error) {
+	if name := headerValue(msg.Header, nats.JSStream); name != l.stream.name {
 		return liveMsg{}, fmt.Errorf("it is of stream %q", name)
 	}
 	seq, err := strconv.ParseUint(headerValue(msg.Header, nats.JSSequence), 10, 64)
@@ -321,7 +349,7 @@ func parseLive(msg *nats.Msg, stream *logStream) (liveMsg, error) {
 	if err != nil {
 		return liveMsg{}, fmt.Errorf("time: %w", err)
 	}
-	m, err := decodeRecord(msg.Data, stream.knownEpoch(), seq, stored)
+	m, err := decodeRecord(msg.Data, l.name, l.stream.knownEpoch(), seq, stored)
 	return liveMsg{msg: m, last: last}, err
 }
 

@@ -143,8 +143,10 @@ func TestForeignMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), subject, []byte{0xff, 0xff}); err != nil {
-		t.Fatal(err)
+	for _, body := range [][]byte{{0xff, 0xff}, nil} {
+		if _, err := js.Publish(t.Context(), subject, body); err != nil {
+			t.Fatal(err)
+		}
 	}
 	second := publish(t, b, "a", "two")
 	nodetest.Eventually(t, patience, "both arrive", func() bool { return len(e.heard()) == 2 })
@@ -154,6 +156,34 @@ func TestForeignMessage(t *testing.T) {
 	page, err := b.Read(t.Context(), "a", room.Position{}, 10)
 	if err != nil || len(page.Messages) != 2 {
 		t.Errorf("read %d messages, %v; want 2", len(page.Messages), err)
+	}
+}
+
+// A room opens and is read although its whole history is what others put there.
+func TestForeignHistory(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	publish(t, b, "small:a", "one")
+	subject := nodetest.Log(t, srv.Connect(t), "RC_small")[0].Subject
+	js, err := jetstream.New(srv.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if _, err := js.Publish(t.Context(), subject, []byte{0xff, 0xff}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := listen(t, b, "small:a")
+	page, err := b.Read(t.Context(), "small:a", room.Position{}, 10)
+	if err != nil || len(page.Messages) != 0 {
+		t.Errorf("read %d messages, %v", len(page.Messages), err)
+	}
+	id := publish(t, b, "small:a", "two")
+	nodetest.Eventually(t, patience, "it arrives", func() bool { return len(e.heard()) == 1 })
+	if got := e.heard()[0]; got != id {
+		t.Errorf("heard %s, want %s", got, id)
 	}
 }
 

@@ -30,7 +30,7 @@ func (b *Bus) open(lr *liveRoom, s *shard) {
 		if lr.ctx.Err() != nil {
 			return
 		}
-		b.log.Warn("open room", "room", lr.name, "err", err, "retry", backoff)
+		b.log.Warn("open room", "room", lr.log.name, "err", err, "retry", backoff)
 		select {
 		case <-lr.ctx.Done():
 			return
@@ -41,7 +41,7 @@ func (b *Bus) open(lr *liveRoom, s *shard) {
 }
 
 func (b *Bus) tryOpen(lr *liveRoom, s *shard) (_ *nats.Subscription, head room.Position, err error) {
-	sub, err := b.live.ChanSubscribe(lr.subjects.live, s.in)
+	sub, err := b.live.ChanSubscribe(lr.subject, s.in)
 	if err != nil {
 		return nil, head, err
 	}
@@ -55,19 +55,9 @@ func (b *Bus) tryOpen(lr *liveRoom, s *shard) (_ *nats.Subscription, head room.P
 	if err = b.live.FlushWithContext(ctx); err != nil {
 		return nil, head, err
 	}
-	if lr.stream == nil {
+	if lr.log.stream == nil {
 		return sub, head, nil
 	}
-	info, err := b.streamInfo(ctx, lr.stream)
-	if err != nil {
-		return nil, head, err
-	}
-	last, err := b.lastInRoom(ctx, lr.stream, lr.subjects.pub)
-	if err != nil {
-		return nil, head, err
-	}
-	if last != nil {
-		return sub, last.Position, nil
-	}
-	return sub, room.Position{Epoch: info.epoch, Seq: info.last}, nil
+	head, err = b.headOf(ctx, lr.log)
+	return sub, head, err
 }

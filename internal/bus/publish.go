@@ -12,7 +12,7 @@ import (
 
 // Publish is hop 2: it stores a publication in its room's log and answers once the
 // log has acknowledged it, retrying under the same message id across a leader change
-// until ctx ends. Calls are independent of each other; for order use a [Sequence].
+// until ctx ends, at most 90 s: the log knows message ids for two minutes. Calls are independent of each other; for order use a [Sequence].
 //
 // Errors: Exhausted when too many publications wait or the log is full, Unavailable
 // when the message is known not to be stored (after a second without a connection),
@@ -68,13 +68,18 @@ type call struct {
 
 	// guarded by publisher.mu
 	msg     *nats.Msg // body ends with the newest attempt's check
-	tries   []try     // newest last
+	tries   []try     // those that may have been stored, newest last
 	due     time.Time // when to act: the attempt has timed out, or a retry is due
 	backoff time.Duration
-	unsure  bool  // an attempt is unanswered: the message may be stored
-	lastErr error // why the newest attempt could not be sent
+	newest  uint64    // the token of the newest attempt
+	began   time.Time // of the first attempt
+	looking bool      // a duplicate's record is being read
+	lastErr error     // why the newest attempt could not be sent
 	ended   bool
 }
+
+// unsure reports whether the message may be stored. The publisher's mu guards it.
+func (c *call) unsure() bool { return len(c.tries) > 0 }
 
 // try is one attempt.
 type try struct {
@@ -120,7 +125,7 @@ func (c *call) gaveUp(cause error) *room.Error {
 	if errors.Is(cause, context.Canceled) {
 		return &room.Error{Kind: room.Canceled, Reason: room.ReasonCanceled, Msg: "the caller went away", Err: cause}
 	}
-	if !c.unsure {
+	if !c.unsure() {
 		return unavailable(cause)
 	}
 	return &room.Error{

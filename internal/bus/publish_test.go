@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
@@ -158,6 +159,25 @@ func TestPublishWithoutBus(t *testing.T) {
 	srv.Start()
 	nodetest.Eventually(t, patience, "the bus is back", func() bool { return len(b.Ready(t.Context())) == 0 })
 	publish(t, b, "a", "three")
+}
+
+// Every attempt is answered "no responders": nothing can be stored, and that is said.
+func TestPublishWithoutLeader(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	js, err := jetstream.New(srv.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "RC_default"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := b.Publish(ctx, text("a", "x")); room.AsError(err).Reason != room.ReasonBusUnavailable {
+		t.Errorf("got %v, want the bus to be unavailable", err)
+	}
 }
 
 // A NATS that has stopped answering leaves the outcome open.

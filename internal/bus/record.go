@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -67,12 +68,16 @@ func newRecord(p *room.Publication, now time.Time) *busv1.Record {
 	return r
 }
 
-// decodeRecord turns a record into a message. The position's sequence, epoch and the
-// store time come from the log; an ephemeral record has epoch "".
-func decodeRecord(body []byte, epoch string, seq uint64, stored time.Time) (*room.Message, error) {
+// decodeRecord turns a record of a room into a message. The position's sequence,
+// epoch and the store time come from the log; an ephemeral record has epoch "". What
+// is no record of the room is an error: others may write to the stream.
+func decodeRecord(body []byte, name room.Name, epoch string, seq uint64, stored time.Time) (*room.Message, error) {
 	var r busv1.Record
 	if err := proto.Unmarshal(body, &r); err != nil {
 		return nil, fmt.Errorf("decode record: %w", err)
+	}
+	if r.GetRoom() != string(name) || epoch != "" && r.GetCheck() == 0 {
+		return nil, errors.New("decode record: it is not of this room")
 	}
 	m := &room.Message{
 		Room:        room.Name(r.GetRoom()),

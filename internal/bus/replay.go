@@ -31,20 +31,27 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 		return room.Page{}, room.Errorf(room.Precondition, room.ReasonNoHistory,
 			"room is ephemeral: namespace %q keeps no history", policy.Namespace)
 	}
-	return b.read(ctx, b.streams[policy.Namespace], subjectsOf(name, &policy).pub, after, limit)
+	return b.read(ctx, roomLog{name: name, stream: b.streams[policy.Namespace], subject: subjectsOf(name, &policy).pub}, after, limit)
 }
 
-func (b *Bus) read(ctx context.Context, s *logStream, subject string, after room.Position, limit int) (room.Page, error) {
+// roomLog is one stored room's part of its namespace's log.
+type roomLog struct {
+	name    room.Name
+	stream  *logStream
+	subject string
+}
+
+func (b *Bus) read(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {
 	switch {
 	case after.IsZero():
-		return b.readOldest(ctx, s, subject, limit)
-	case after.Epoch != s.knownEpoch():
+		return b.readOldest(ctx, l, limit)
+	case after.Epoch != l.stream.knownEpoch():
 		return room.Page{Gap: room.Reset}, nil
 	case after.IsWatermark():
-		return b.readAfterWatermark(ctx, s, subject, after, limit)
+		return b.readAfterWatermark(ctx, l, after, limit)
 	}
 	// Inclusive: the position's own record proves that nothing after it is gone.
-	page, err := b.directGet(ctx, s, subject, after.Seq, limit+1)
+	page, err := b.directGet(ctx, l, after.Seq, limit+1)
 	if err != nil {
 		return room.Page{}, err
 	}
@@ -55,12 +62,20 @@ func (b *Bus) read(ctx context.Context, s *logStream, subject string, after room
 		page.Messages = page.Messages[1:]
 		return page.Page, nil
 	}
-	info, err := b.streamInfo(ctx, s)
+	info, err := b.streamInfo(ctx, l.stream)
 	if err != nil {
 		return room.Page{}, err
 	}
 	if info.epoch != after.Epoch || after.Seq > info.last {
 		return room.Page{Gap: room.Reset}, nil
+	}
+	// A replica that is behind does not prove an absence: its leader does.
+	own, err := b.leaderPosition(ctx, l.stream, map[string]any{"seq": after.Seq, "next_by_subj": l.subject})
+	if err != nil {
+		return room.Page{}, err
+	}
+	if own == after {
+		return room.Page{}, unavailable(fmt.Errorf("read log: a replica does not have sequence %d yet", after.Seq))
 	}
 	page.Gap = room.Truncated
 	return page.cut(limit), nil
@@ -68,12 +83,12 @@ func (b *Bus) read(ctx context.Context, s *logStream, subject string, after room
 
 // readOldest reads from the oldest message of the history. The anchor, which is
 // there only to prove positions, is left out.
-func (b *Bus) readOldest(ctx context.Context, s *logStream, subject string, limit int) (room.Page, error) {
-	page, err := b.directGet(ctx, s, subject, 1, limit+1)
+func (b *Bus) readOldest(ctx context.Context, l roomLog, limit int) (room.Page, error) {
+	page, err := b.directGet(ctx, l, 1, limit+1)
 	if err != nil {
 		return room.Page{}, err
 	}
-	if page.total > uint64(s.policy.History.Size) { //nolint:gosec // checked positive
+	if page.total > uint64(l.stream.policy.History.Size) && len(page.Messages) > 0 { //nolint:gosec // checked positive
 		page.Messages = page.Messages[1:]
 	}
 	return page.cut(limit), nil
@@ -81,23 +96,21 @@ func (b *Bus) readOldest(ctx context.Context, s *logStream, subject string, limi
 
 // readAfterWatermark reads what follows a moment of the stream. It is proven if
 // nothing of the room can have left the log since: the stream still begins at or
-// before the moment, no more messages follow than the history keeps, and the limits
-// have not changed.
-func (b *Bus) readAfterWatermark(ctx context.Context, s *logStream, subject string, after room.Position, limit int) (room.Page, error) {
-	info, err := b.streamInfo(ctx, s)
+// before the moment, no more messages follow than the log keeps, and its limits have
+// not changed. The log is asked for that after the messages, since it only shrinks.
+func (b *Bus) readAfterWatermark(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {
+	page, err := b.directGet(ctx, l, after.Seq+1, limit)
+	if err != nil {
+		return room.Page{}, err
+	}
+	info, err := b.streamInfo(ctx, l.stream)
 	if err != nil {
 		return room.Page{}, err
 	}
 	if info.epoch != after.Epoch || after.Seq > info.last {
 		return room.Page{Gap: room.Reset}, nil
 	}
-	page, err := b.directGet(ctx, s, subject, after.Seq+1, limit)
-	if err != nil {
-		return room.Page{}, err
-	}
-	proven := info.first <= after.Seq+1 && after.Seq >= info.floor &&
-		page.total <= uint64(s.policy.History.Size) //nolint:gosec // checked positive
-	if !proven {
+	if info.first > after.Seq+1 || after.Seq < info.floor || page.total > info.size {
 		page.Gap = room.Truncated
 	}
 	return page.Page, nil
@@ -122,7 +135,7 @@ func (p stretch) cut(limit int) room.Page {
 // directGet reads a room's messages from sequence seq on, in one batch of the
 // Direct Get API (ADR-31 of NATS): one message each, then an empty one with status
 // 204, or 404 alone if there is none.
-func (b *Bus) directGet(ctx context.Context, s *logStream, subject string, seq uint64, batch int) (stretch, error) {
+func (b *Bus) directGet(ctx context.Context, l roomLog, seq uint64, batch int) (stretch, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	nc := b.replayConn()
@@ -133,11 +146,11 @@ func (b *Bus) directGet(ctx context.Context, s *logStream, subject string, seq u
 		return stretch{}, unavailable(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection gone
-	query, err := json.Marshal(directGetQuery{Seq: max(1, seq), Subject: subject, Batch: batch, MaxBytes: readMaxBytes})
+	query, err := json.Marshal(directGetQuery{Seq: max(1, seq), Subject: l.subject, Batch: batch, MaxBytes: readMaxBytes})
 	if err != nil {
 		return stretch{}, fmt.Errorf("direct get: %w", err)
 	}
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+s.name, inbox, query); err != nil {
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+l.stream.name, inbox, query); err != nil {
 		return stretch{}, unavailable(err)
 	}
 	b.cfg.Metrics.LogReads.Inc()
@@ -145,7 +158,7 @@ func (b *Bus) directGet(ctx context.Context, s *logStream, subject string, seq u
 	for {
 		select {
 		case msg := <-replies:
-			done, err := page.take(msg, s.knownEpoch())
+			done, err := page.take(msg, l)
 			if err != nil || done {
 				b.cfg.Metrics.LogMessages.Add(float64(len(page.Messages)))
 				return page, err
@@ -167,7 +180,7 @@ type directGetQuery struct {
 }
 
 // take adds one reply; done reports that it was the last.
-func (p *stretch) take(msg *nats.Msg, epoch string) (done bool, err error) {
+func (p *stretch) take(msg *nats.Msg, l roomLog) (done bool, err error) {
 	switch status := headerValue(msg.Header, "Status"); status {
 	case "":
 	case "204", "404":
@@ -191,7 +204,8 @@ func (p *stretch) take(msg *nats.Msg, epoch string) (done bool, err error) {
 		p.total = pending + 1
 	}
 	p.More = pending > 0
-	m, err := decodeRecord(msg.Data, epoch, seq, stored)
+	epoch := l.stream.knownEpoch()
+	m, err := decodeRecord(msg.Data, l.name, epoch, seq, stored)
 	if err != nil {
 		p.Last = room.Position{Epoch: epoch, Seq: seq}
 		return false, nil //nolint:nilerr // no record of ours: left out

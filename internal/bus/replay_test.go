@@ -102,6 +102,31 @@ func TestReadPages(t *testing.T) {
 	}
 }
 
+// A node that still has the larger history of before must not prove with it.
+func TestWatermarkOnNodeWithOldConfiguration(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	old := open(t, srv.URL, func(c *bus.Config) {
+		c.Policies = policies(t, func(ns map[string]room.Policy) {
+			p := ns["small"]
+			p.History.Size = 100
+			ns["small"] = p
+		})
+	})
+	b := open(t, srv.URL, func(c *bus.Config) { c.AllowShrink = true }) // small keeps 3 again
+	publish(t, b, "small:other", "x")
+	watermark := listen(t, b, "small:a").head
+	for i := range 20 {
+		publish(t, b, "small:a", fmt.Sprint(i))
+	}
+	for name, node := range map[string]testBus{"old": old, "new": b} {
+		page, err := node.Read(t.Context(), "small:a", watermark, 100)
+		if err != nil || page.Gap != room.Truncated {
+			t.Errorf("%s configuration: gap %q with %d of 20 messages, %v", name, page.Gap, len(page.Messages), err)
+		}
+	}
+}
+
 func TestHistoryLimits(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)

@@ -16,7 +16,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
 
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -53,6 +55,7 @@ type logInfo struct {
 	epoch       string
 	first, last uint64 // sequences
 	floor       uint64
+	size        uint64 // messages that it keeps of a room, without the anchor
 }
 
 // ensureStream makes the namespace's stream, or applies the policy to the one that
@@ -180,7 +183,8 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	var r struct {
 		apiResponse
 		Config struct {
-			Metadata map[string]string `json:"metadata"`
+			Metadata  map[string]string `json:"metadata"`
+			MaxPerSub uint64            `json:"max_msgs_per_subject"`
 		} `json:"config"`
 		State struct {
 			First uint64 `json:"first_seq"`
@@ -199,7 +203,10 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	if r.Cluster != nil && r.Cluster.Leader == "" {
 		return logInfo{}, unavailable(errors.New("the stream has no leader"))
 	}
-	info := logInfo{epoch: r.Config.Metadata[metaEpoch], first: r.State.First, last: r.State.Last}
+	info := logInfo{epoch: r.Config.Metadata[metaEpoch], first: r.State.First, last: r.State.Last, size: max(1, r.Config.MaxPerSub) - 1}
+	if info.epoch == "" {
+		return logInfo{}, unavailable(fmt.Errorf("stream %s has no %s metadata: it was not made by roomcast", s.name, metaEpoch))
+	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
 	b.noteEpoch(s, info)
 	return info, nil
@@ -220,35 +227,49 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 	}
 }
 
-// lastInRoom reads a room's newest message from the stream's leader; nil if the log
-// has none.
-func (b *Bus) lastInRoom(ctx context.Context, s *logStream, subject string) (*room.Message, error) {
-	return b.leaderGet(ctx, s, map[string]any{"last_by_subj": subject})
-}
-
-// leaderGet reads one message from the stream's leader; nil if there is none.
-func (b *Bus) leaderGet(ctx context.Context, s *logStream, query map[string]any) (*room.Message, error) {
+// leaderPosition asks the stream's leader for the position of one message, such as
+// the last of a subject; zero if there is none. An entry that is no record of ours has
+// a watermark's position.
+func (b *Bus) leaderPosition(ctx context.Context, s *logStream, query map[string]any) (room.Position, error) {
 	var r struct {
 		apiResponse
 		Message *struct {
-			Seq  uint64    `json:"seq"`
-			Data []byte    `json:"data"`
-			Time time.Time `json:"time"`
+			Seq  uint64 `json:"seq"`
+			Data []byte `json:"data"`
 		} `json:"message"`
 	}
 	if err := b.apiRequest(ctx, "STREAM.MSG.GET."+s.name, query, &r); err != nil {
-		return nil, err
+		return room.Position{}, err
 	}
 	if r.Error != nil {
 		if r.Error.Code == 404 {
-			return nil, nil //nolint:nilnil // no message is an answer
+			return room.Position{}, nil
 		}
-		return nil, unavailable(fmt.Errorf("read log: %s", r.Error.Description))
+		return room.Position{}, unavailable(fmt.Errorf("read log: %s", r.Error.Description))
 	}
 	if r.Message == nil {
-		return nil, unavailable(errors.New("read log: an answer without a message"))
+		return room.Position{}, unavailable(errors.New("read log: an answer without a message"))
 	}
-	return decodeRecord(r.Message.Data, s.knownEpoch(), r.Message.Seq, r.Message.Time)
+	pos := room.Position{Epoch: s.knownEpoch(), Seq: r.Message.Seq}
+	var record busv1.Record
+	if err := proto.Unmarshal(r.Message.Data, &record); err == nil {
+		pos.Check = record.GetCheck()
+	}
+	return pos, nil
+}
+
+// headOf asks the leader where a room stands: at its last message, or at the
+// stream's end if it has none.
+func (b *Bus) headOf(ctx context.Context, l roomLog) (room.Position, error) {
+	info, err := b.streamInfo(ctx, l.stream)
+	if err != nil {
+		return room.Position{}, err
+	}
+	last, err := b.leaderPosition(ctx, l.stream, map[string]any{"last_by_subj": l.subject})
+	if err != nil || !last.IsZero() {
+		return last, err
+	}
+	return room.Position{Epoch: info.epoch, Seq: info.last}, nil
 }
 
 // apiResponse is what every answer of JetStream's API may hold.

@@ -88,7 +88,7 @@ func TestRecord(t *testing.T) {
 		}
 		for range 2 { // a retry draws another check
 			check := setCheck(body)
-			got, err := decodeRecord(body, "epoch", 7, now)
+			got, err := decodeRecord(body, "a", "epoch", 7, now)
 			if err != nil {
 				t.Fatal(err)
 			}

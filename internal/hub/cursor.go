@@ -27,14 +27,15 @@ type Cursor struct {
 	replayTo uint64 // static after join: messages up to this sequence are older than the subscription
 
 	// guarded by room.mu
-	place   place
-	next    uint64         // inRing: the entry to deliver next
-	at      room.Position  // the newest position that the subscriber has passed
-	pending room.GapReason // tell this gap before the next entry
-	started bool
-	queued  bool // Behind has been called and Take has not found it current since
-	left    bool
-	stuck   time.Time // inLog: since when the log has shown nothing between at and the ring
+	place     place
+	next      uint64         // inRing: the entry to deliver next
+	at        room.Position  // the newest position that the subscriber has passed
+	pending   room.GapReason // tell this gap before the next entry
+	pendingAt room.Position  // where the room goes on after it
+	started   bool
+	queued    bool // Behind has been called and Take has not found it current since
+	left      bool
+	stuck     time.Time // inLog: since when the log has shown nothing between at and the ring
 }
 
 // State says what a Take leaves.
@@ -87,8 +88,8 @@ func (c *Cursor) Take(dst [][]byte, limit int, now time.Time) ([][]byte, State) 
 		return dst, Current
 	}
 	if c.pending != "" {
-		dst = append(dst, c.gapFrame(c.pending, c.at, r.ring.floor))
-		c.pending, c.at = "", r.ring.floor
+		dst = append(dst, c.gapFrame(c.pending, c.at, c.pendingAt))
+		c.pending, c.at = "", c.pendingAt
 	}
 	if c.place == inRing && c.next < r.ring.first {
 		if r.Policy.Stored() {
@@ -106,6 +107,9 @@ func (c *Cursor) Take(dst [][]byte, limit int, now time.Time) ([][]byte, State) 
 			return dst, More
 		}
 		e := r.ring.at(c.next)
+		if p := e.msg.Position; !p.IsZero() && p.Epoch == c.at.Epoch && p.Seq <= c.at.Seq {
+			continue // it resumed ahead of this node
+		}
 		c.at = e.msg.Position
 		if !c.withheld(e.msg, now) {
 			dst = append(dst, e.frame(c.replays(e.msg)))
@@ -146,18 +150,27 @@ func (c *Cursor) Refill(dst [][]byte, page room.Page, now time.Time) (frames [][
 		return dst, true
 	}
 	if page.Gap == room.Truncated {
-		dst = append(dst, c.gapFrame(room.Truncated, c.at, room.Position{}))
+		var stands room.Position // the next message tells
+		if page.Last.IsZero() {
+			stands = r.ring.floor
+		}
+		dst = append(dst, c.gapFrame(room.Truncated, c.at, stands))
 	}
 	dst = append(dst, frames...)
 	r.cfg.Metrics.Deliveries.Add(float64(len(frames)))
-	progress = page.Gap != "" || !page.Last.IsZero()
+	progress = page.Gap != "" || page.Last.Seq > c.at.Seq
 	if !page.Last.IsZero() {
 		c.at = page.Last
 	} else if page.Gap != "" {
-		c.at = r.ring.floor // nothing is left of what was before the ring
+		c.attach(r.ring.first, r.ring.floor) // nothing is left of what was before the ring
+		return dst, true
 	}
 	if next, ok := r.ring.find(c.at); ok {
 		c.attach(next, c.at)
+		return dst, true
+	}
+	if !page.More && c.at.Epoch == r.head.Epoch && c.at.Seq >= r.head.Seq {
+		c.attach(r.ring.end, c.at) // the log is ahead of this node
 		return dst, true
 	}
 	if progress || page.More {

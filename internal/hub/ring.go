@@ -42,6 +42,7 @@ type ring struct {
 	first, end  uint64  // entries kept: first <= n < end
 	bytes       int
 	floor       room.Position // everything in the log after this is in the ring
+	torn        bool          // messages may be missing between floor and the first entry
 	maxMessages uint64
 	maxBytes    int
 }
@@ -52,13 +53,16 @@ func (g *ring) size() uint64 { return uint64(len(g.slots)) }
 
 // push appends an entry and drops the oldest ones over the bounds; the newest stays.
 func (g *ring) push(e entry) {
+	if g.end-g.first == g.maxMessages {
+		g.drop()
+	}
 	if g.end-g.first == g.size() {
 		g.grow()
 	}
 	*g.at(g.end) = e
 	g.end++
 	g.bytes += len(e.live)
-	for g.end-g.first > 1 && (g.end-g.first > g.maxMessages || g.bytes > g.maxBytes) {
+	for g.end-g.first > 1 && g.bytes > g.maxBytes {
 		g.drop()
 	}
 }
@@ -67,7 +71,7 @@ func (g *ring) push(e entry) {
 func (g *ring) drop() {
 	old := g.at(g.first)
 	g.bytes -= len(old.live)
-	g.floor = old.msg.Position
+	g.floor, g.torn = old.msg.Position, false
 	*old = entry{}
 	g.first++
 }
@@ -81,15 +85,19 @@ func (g *ring) grow() {
 	g.slots = slots
 }
 
-// clear forgets all entries; the room goes on after floor.
-func (g *ring) clear(floor room.Position) {
-	g.slots, g.first, g.bytes, g.floor = nil, g.end, 0, floor
+// clear forgets all entries; the room goes on after floor. torn says that messages
+// between floor and the next entry may be missing.
+func (g *ring) clear(floor room.Position, torn bool) {
+	g.slots, g.first, g.bytes, g.floor, g.torn = nil, g.end, 0, floor, torn
 }
 
 // find returns the number of the first entry after pos, if the ring proves that
 // nothing between pos and that entry is missing.
 func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if pos.Epoch != g.floor.Epoch || pos.Seq < g.floor.Seq {
+		return 0, false
+	}
+	if g.torn && (g.first == g.end || pos.Seq < g.at(g.first).msg.Position.Seq) {
 		return 0, false
 	}
 	if pos.Seq == g.floor.Seq {

@@ -107,11 +107,11 @@ func (r *Room) Break(reason room.GapReason, head room.Position) {
 	defer r.mu.Unlock()
 	for c := range r.cursors {
 		if c.place == inRing && c.next == r.ring.end {
-			c.pending = reason
+			c.pending, c.pendingAt = reason, head
 		}
 	}
 	r.head = head
-	r.ring.clear(head)
+	r.ring.clear(head, reason == room.Truncated)
 	r.markBehind()
 }
 

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -100,32 +99,30 @@ func (n *Node) Run(ctx context.Context) error {
 	defer servers.Wait()
 	adminServer := newHTTPServer(n.admin.handler())
 	defer func() { _ = adminServer.Close() }()
-	servers.Go(func() { n.serveHTTP(adminServer, lis.admin, "admin") })
+	failed := make(chan error, 3)
+	servers.Go(func() { failed <- serveHTTP(adminServer, lis.admin, "admin") })
 
 	p, err := n.start(ctx)
 	defer p.stop()
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
 	servers.Go(func() {
 		if err := p.api.Serve(lis.grpc); err != nil {
-			failed <- fmt.Errorf("grpc: %w", err)
+			failed <- fmt.Errorf("control listener: %w", err)
 		}
 	})
-	servers.Go(func() { n.serveHTTP(p.http, n.tlsListener(lis.http), "public") })
+	servers.Go(func() { failed <- serveHTTP(p.http, n.tlsListener(lis.http), "public") })
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
 	servers.Go(func() { n.ready.watch(watchCtx, p.bus.Ready) })
-	if err := n.announce(lis); err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		err = nil
-	case err = <-failed:
-	case err = <-p.bus.Fatal():
+	if err = n.announce(lis); err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		case err = <-p.bus.Fatal():
+		}
 	}
 	n.drain(p, err == nil)
 	return err
@@ -188,7 +185,6 @@ func (n *Node) announce(lis listeners) error {
 	addrs := Addrs{
 		HTTP: lis.http.Addr().String(), GRPC: lis.grpc.Addr().String(), Admin: lis.admin.Addr().String(), Node: n.cfg.Node,
 	}
-	n.ready.fix("")
 	limit, _ := descriptorLimit()
 	n.log.Info("ready", "http", addrs.HTTP, "grpc", addrs.GRPC, "admin", addrs.Admin,
 		"nats", n.natsKind(), "open_files", limit, "version", n.cfg.Version)
@@ -197,6 +193,7 @@ func (n *Node) announce(lis listeners) error {
 			return err
 		}
 	}
+	n.ready.fix("")
 	if n.cfg.OnReady != nil {
 		n.cfg.OnReady(addrs)
 	}
@@ -219,10 +216,8 @@ func (n *Node) drain(p *parts, asked bool) {
 	n.log.Info("drained", "duration", time.Since(began).Round(time.Millisecond).String())
 }
 
-func (n *Node) serveHTTP(server *http.Server, lis net.Listener, name string) {
-	if err := server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-		n.log.Error("listener failed", "listener", name, "err", err)
-	}
+func serveHTTP(server *http.Server, lis net.Listener, name string) error {
+	return fmt.Errorf("%s listener: %w", name, server.Serve(lis))
 }
 
 func (n *Node) tlsListener(lis net.Listener) net.Listener {

@@ -10,7 +10,7 @@ import (
 // readiness says why this node should get no traffic. /readyz, /health and the gRPC
 // health service all ask it.
 type readiness struct {
-	changed func(ready bool) // called outside the lock when the answer changes
+	changed func(ready bool) // called with mu held when the answer changes
 
 	mu    sync.Mutex
 	why   []string
@@ -38,14 +38,16 @@ func (r *readiness) fix(reason string) {
 }
 
 func (r *readiness) update(change func()) {
-	before := r.ready()
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.readyLocked()
 	change()
-	r.mu.Unlock()
-	if after := r.ready(); after != before {
+	if after := r.readyLocked(); after != before {
 		r.changed(after)
 	}
 }
+
+func (r *readiness) readyLocked() bool { return r.fixed == "" && len(r.why) == 0 }
 
 // watch asks again and again until ctx ends.
 func (r *readiness) watch(ctx context.Context, ask func(context.Context) []string) {
