@@ -50,6 +50,7 @@ check: ## The quick one: vet and unit tests
 
 .PHONY: build
 build: ## bin/roomcast, static
+	@echo 'building bin/roomcast; the first time on a machine it compiles NATS and gRPC, about a minute and a half'
 	$(STATIC) -o bin/ ./cmd/roomcast
 
 .PHONY: generate

@@ -14,6 +14,8 @@ import (
 type caller struct {
 	Token string `env:"ROOMCAST_TOKEN" placeholder:"TOKEN" help:"Bearer token; a node in --dev needs none."`
 	CA    string `name:"ca" type:"path" placeholder:"FILE" help:"PEM file of the server's CA; default the system's."`
+	Cert  string `name:"cert" type:"path" placeholder:"FILE" help:"PEM client certificate, where the server asks for one."`
+	Key   string `name:"key" type:"path" placeholder:"FILE" help:"PEM private key of it."`
 }
 
 // grpcServer is the control listener that a command calls.
@@ -52,7 +54,7 @@ func (s *grpcServer) encrypted(addr string, c *caller) bool {
 	if s.TLS != nil {
 		return *s.TLS
 	}
-	return c.CA != "" || !isLoopback(addr)
+	return c.CA != "" || c.Cert != "" || !isLoopback(addr)
 }
 
 // isLoopback reports whether host:port stays on this machine by its name alone.
@@ -65,9 +67,17 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// tlsConfig trusts the CA of --ca, or the system's.
+// tlsConfig trusts the CA of --ca, or the system's, and shows the certificate of
+// --cert.
 func (c *caller) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.Cert != "" || c.Key != "" {
+		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, usagef("--cert, --key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{cert}
+	}
 	if c.CA == "" {
 		return config, nil
 	}

@@ -62,7 +62,7 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 		return
 	}
 	if text := sentence(format, args); text != "" {
-		l.log.Log(ctx, level, text)
+		l.log.Log(ctx, level, text) //nolint:sloglint // the server's words
 	}
 }
 

@@ -148,8 +148,10 @@ func publishSeconds() prometheus.Histogram {
 		Namespace: namespace,
 		Name:      "publish_seconds",
 		Help:      "Seconds from a publish call to its answer, failures included.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
-			.1, .25, .5, 1, 2.5, 5, 10, 15},
+		Buckets: []float64{
+			.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
+			.1, .25, .5, 1, 2.5, 5, 10, 15,
+		},
 		NativeHistogramBucketFactor:     1.1,
 		NativeHistogramMaxBucketNumber:  160,
 		NativeHistogramMinResetDuration: time.Hour,

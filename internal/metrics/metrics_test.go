@@ -19,7 +19,6 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-//nolint:gochecknoglobals // flags are
 var update = flag.Bool("update", false, "write the golden files")
 
 // TestGolden holds names, types, labels and help texts: dashboards and alerts of
@@ -75,7 +74,7 @@ func TestEveryFieldIsRegistered(t *testing.T) {
 		if !v.Type().Field(i).IsExported() {
 			continue
 		}
-		c, ok := v.Field(i).Interface().(prometheus.Collector)
+		c, ok := reflect.TypeAssert[prometheus.Collector](v.Field(i))
 		if !ok || !slices.Contains(own, c) {
 			t.Errorf("field %s is not among own()", v.Type().Field(i).Name)
 		}

@@ -48,20 +48,25 @@ func goodFrames() map[string]*roomcastv1.ClientFrame {
 		`{"subscribe":{"room":"\u0061\"\\\/\b\f\n\r\t\ud83d\ude00é"}}`: subscribeFrame(0,
 			&roomcastv1.ClientFrame_Subscribe{Room: "a\"\\/\b\f\n\r\t😀é"}),
 		`{"id":2,"unsubscribe":{"room":"r"}}`: {Id: 2, Request: &roomcastv1.ClientFrame_Unsubscribe_{
-			Unsubscribe: &roomcastv1.ClientFrame_Unsubscribe{Room: "r"}}},
+			Unsubscribe: &roomcastv1.ClientFrame_Unsubscribe{Room: "r"},
+		}},
 		`{"members":{"room":"r"}}`: {Request: &roomcastv1.ClientFrame_Members_{Members: &roomcastv1.ClientFrame_Members{Room: "r"}}},
 		`{"auth":{"token":"t"}}`:   {Request: &roomcastv1.ClientFrame_Auth_{Auth: &roomcastv1.ClientFrame_Auth{Token: "t"}}},
 		`{"ping":{}}`:              ping,
 		`{"publish":{"room":"r","text":"","event":"e","messageId":"m","ttl":"1.5s"}}`: publishFrame(&roomcastv1.ClientFrame_Publish{
 			Room: "r", Event: "e", MessageId: "m", Ttl: durationpb.New(1500 * time.Millisecond),
-			Payload: &roomcastv1.ClientFrame_Publish_Text{}}),
+			Payload: &roomcastv1.ClientFrame_Publish_Text{},
+		}),
 		`{"publish":{"message_id":"m","data":"+/8="}}`: publishFrame(&roomcastv1.ClientFrame_Publish{
-			MessageId: "m", Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFB, 0xFF}}}),
+			MessageId: "m", Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFB, 0xFF}},
+		}),
 		`{"subscribe":{"room":"r"},"id":1e9}`: subscribeFrame(1_000_000_000, sub),
 		`{"publish":{"data":"_w"}}`: publishFrame(&roomcastv1.ClientFrame_Publish{
-			Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFF}}}),
+			Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFF}},
+		}),
 		`{"publish":{"data":"-_8"}}`: publishFrame(&roomcastv1.ClientFrame_Publish{
-			Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFB, 0xFF}}}),
+			Payload: &roomcastv1.ClientFrame_Publish_Data{Data: []byte{0xFB, 0xFF}},
+		}),
 		`{"publish":{"room":"r","raw_json":"WzFd"}}`:                              rawJSONFrame("[1]"),
 		`{"publish":{"json":{"n": 1.00, "big":12345678901234567890},"room":"r"}}`: rawJSONFrame(`{"n": 1.00, "big":12345678901234567890}`),
 		`{"publish":{"room":"r","json": 1e400 }}`:                                 rawJSONFrame("1e400"),

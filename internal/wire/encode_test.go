@@ -29,12 +29,14 @@ func TestEncodeServer(t *testing.T) {
 	}{
 		"welcome": {
 			&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Welcome_{Welcome: &roomcastv1.ServerFrame_Welcome{
-				Connection: "c", User: "u, v", Node: "n: 1", PingMs: 25000, Version: "dev"}}},
+				Connection: "c", User: "u, v", Node: "n: 1", PingMs: 25000, Version: "dev",
+			}}},
 			`{"welcome":{"connection":"c","user":"u, v","node":"n: 1","pingMs":25000,"version":"dev"}}`,
 		},
 		"answer": {
 			&roomcastv1.ServerFrame{Id: 1, Frame: &roomcastv1.ServerFrame_Subscribed_{Subscribed: &roomcastv1.ServerFrame_Subscribed{
-				Room: "r", Position: "e.1."}}},
+				Room: "r", Position: "e.1.",
+			}}},
 			`{"id":1,"subscribed":{"room":"r","position":"e.1."}}`,
 		},
 		"empty answer": {
@@ -145,12 +147,18 @@ func TestPublishPayload(t *testing.T) {
 		"infinite": {req: asJSON(structpb.NewNumberValue(math.Inf(1))), bad: true},
 		"unset":    {req: asJSON(&structpb.Value{}), bad: true},
 		"nil":      {req: asJSON(nil), bad: true},
-		"raw": {req: &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_RawJson{RawJson: []byte("[1.0]")}},
-			want: room.Payload{Kind: room.JSON, Bytes: []byte("[1.0]")}},
-		"text": {req: &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_Text{Text: "t"}},
-			want: room.Payload{Kind: room.Text, Bytes: []byte("t")}},
-		"data": {req: &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_Data{Data: []byte{1}}},
-			want: room.Payload{Kind: room.Data, Bytes: []byte{1}}},
+		"raw": {
+			req:  &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_RawJson{RawJson: []byte("[1.0]")}},
+			want: room.Payload{Kind: room.JSON, Bytes: []byte("[1.0]")},
+		},
+		"text": {
+			req:  &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_Text{Text: "t"}},
+			want: room.Payload{Kind: room.Text, Bytes: []byte("t")},
+		},
+		"data": {
+			req:  &roomcastv1.PublishRequest{Payload: &roomcastv1.PublishRequest_Data{Data: []byte{1}}},
+			want: room.Payload{Kind: room.Data, Bytes: []byte{1}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

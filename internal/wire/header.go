@@ -34,7 +34,7 @@ func AppendHeader(dst []byte, opcode Opcode, n int) []byte {
 	// RFC 6455 §5.2: the minimal number of bytes MUST be used to encode the length.
 	switch {
 	case n <= 125:
-		return append(dst, byte(n))
+		return append(dst, byte(n)) //nolint:gosec // at most 125
 	case n <= 0xFFFF:
 		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
 	default:

@@ -27,8 +27,10 @@ func TestAppendMessageText(t *testing.T) {
 		want     string
 	}{
 		"all fields": {
-			message: room.Message{Room: "orders:42", ID: "e.1.a", Event: "paid", Time: stored,
-				Payload: room.Payload{Kind: room.JSON, Bytes: []byte(`{"n": 1.00}`)}},
+			message: room.Message{
+				Room: "orders:42", ID: "e.1.a", Event: "paid", Time: stored,
+				Payload: room.Payload{Kind: room.JSON, Bytes: []byte(`{"n": 1.00}`)},
+			},
 			replayed: true,
 			want:     `{"message":{"room":"orders:42","id":"e.1.a","event":"paid","json":{"n": 1.00},"time":"2026-11-23T14:05:06.007Z","replayed":true}}`,
 		},
@@ -110,7 +112,7 @@ func TestAppendMessageMeansProtoJSON(t *testing.T) {
 	}
 }
 
-func TestAppendMessageAllocatesNothing(t *testing.T) {
+func TestAppendMessageAllocatesNothing(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the process
 	for name, payload := range payloads() {
 		m := &room.Message{Room: "orders:42", ID: "abc.123456.1z", Event: "paid\n\u2028é", Payload: payload, Time: stored}
 		dst := make([]byte, 0, 4<<10)

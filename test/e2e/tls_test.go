@@ -155,6 +155,10 @@ func TestMutualTLS(t *testing.T) {
 		"theirs": {[]string{"-cert", theirs, "-key", theirsKey}, false},
 		"none":   {nil, false},
 	}
+	pub := start(t, "pub", "--grpc-addr", s.GRPC, "--ca", ca.file, "--cert", mine, "--key", mineKey, "hello", "from pub")
+	if code := pub.wait(patience); code != 0 {
+		t.Errorf("pub: exit code %d, %s", code, pub.errors())
+	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
