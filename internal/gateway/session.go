@@ -152,14 +152,15 @@ func (s *session) gone() {
 
 // drop closes the connection below TLS: a peer that does not read would make the
 // alert that TLS ends with wait for seconds.
-func (s *session) drop() {
-	conn := s.conn
+func (s *session) drop() { _ = belowTLS(s.conn).Close() }
+
+// belowTLS returns the connection that TLS, if any, runs on.
+func belowTLS(conn net.Conn) net.Conn {
 	for {
 		outer, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
-			break
+			return conn
 		}
 		conn = outer.NetConn()
 	}
-	_ = conn.Close()
 }

@@ -66,6 +66,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 		g.log.Debug("handshake", "remote", g.proxies.clientAddr(r), "err", err)
 		return
 	}
+	limitUnsent(belowTLS(ws.NetConn()))
 	g.serve(newSession(g, ws.NetConn(), g.proxies.clientAddr(r), query["room"]), caller)
 }
 

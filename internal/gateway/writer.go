@@ -20,6 +20,7 @@ const (
 	maxWrite     = 256 << 10              // and this many bytes, or one frame: a slow peer gets on within writeTimeout
 	pageSize     = 256                    // messages of one read of the log
 	writeTimeout = 10 * time.Second       // for one write; then 4502, or 4429 if answers wait
+	blockedWrite = 10 * time.Millisecond  // a write that took longer has waited for the peer
 	readTimeout  = 5 * time.Second        // for one read of the log: pings wait for it
 	pongTimeout  = 10 * time.Second       // after a ping; then 4504
 	authTimeout  = 10 * time.Second       // for the first token; then 4408
@@ -83,8 +84,14 @@ func (s *session) flush(w *writer) (more bool, err error) {
 	if len(w.unsent) == 0 && w.end == nil {
 		s.collect(w)
 	}
+	began := time.Now()
 	if err := s.write(w.next()); err != nil {
 		return false, err
+	}
+	if took := time.Since(began); took > blockedWrite && !w.pongBy.IsZero() {
+		// The peer has read, or the kernel would have taken no more: it lives, and the
+		// ping is still before it.
+		w.pongBy = time.Now().Add(pongTimeout)
 	}
 	return len(w.unsent) > 0 || w.more && w.end == nil, nil
 }
