@@ -45,7 +45,7 @@ type listenerSettings struct {
 type tlsSettings struct {
 	TLSCert       string `env:"ROOMCAST_TLS_CERT" placeholder:"FILE" help:"PEM certificate chain of the public and control listeners."`
 	TLSKey        string `env:"ROOMCAST_TLS_KEY" placeholder:"FILE" help:"PEM private key of it."`
-	GRPCClientCA  string `env:"ROOMCAST_GRPC_CLIENT_CA" name:"grpc-client-ca" placeholder:"FILE" help:"PEM file: gRPC callers must have a certificate of this CA."`
+	GRPCClientCA  string `env:"ROOMCAST_GRPC_CLIENT_CA" name:"grpc-client-ca" placeholder:"FILE" help:"PEM file: gRPC callers must have a certificate of this CA, and whoever has one may do everything; use a CA of its own."`
 	HTTPPlaintext bool   `env:"ROOMCAST_HTTP_PLAINTEXT" negatable:"" help:"Public listener without TLS off loopback: a proxy ends it."`
 	GRPCPlaintext bool   `env:"ROOMCAST_GRPC_PLAINTEXT" negatable:"" help:"Control listener without TLS off loopback: a proxy ends it."`
 }

@@ -133,9 +133,9 @@ func (c *Caller) MayCall(rpc string) bool {
 // MayCallRoom reports whether the caller may call a method of the group for this
 // room: it needs the group (rpc claim), bounded by the rooms claim, where a pattern
 // with any right counts. The rights in it are those of sockets. No rooms claim = no
-// room, but the caller's own personal one.
+// room.
 func (c *Caller) MayCallRoom(rpc string, n room.Name) bool {
-	return c.MayCall(rpc) && (c.grants.allow(n, allRights) || c.owns(n))
+	return c.MayCall(rpc) && c.grants.allow(n, allRights)
 }
 
 // Expired reports whether the token has ended, [Leeway] included. A socket is to

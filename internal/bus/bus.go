@@ -48,6 +48,7 @@ type Bus struct {
 	cfg     Config
 	log     *slog.Logger
 	ctl     *nats.Conn // stream management, leader reads
+	js      jetstream.JetStream
 	pub     *nats.Conn
 	live    *nats.Conn
 	replay  []*nats.Conn
@@ -58,6 +59,7 @@ type Bus struct {
 	window  chan struct{} // bounds unary publications that wait for the log
 	joins   chan struct{} // bounds rooms that are being opened
 	fills   chan struct{} // bounds holes that are being filled
+	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
 	cancel context.CancelFunc
@@ -80,6 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		window:  make(chan struct{}, maxUnacked),
 		joins:   make(chan struct{}, 64),
 		fills:   make(chan struct{}, 64),
+		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -112,15 +115,15 @@ func (b *Bus) start(ctx context.Context) error {
 		}
 		*c.conn = nc
 	}
-	js, err := jetstream.New(b.ctl)
-	if err != nil {
+	var err error
+	if b.js, err = jetstream.New(b.ctl); err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	for _, policy := range b.cfg.Policies.All() {
 		if !policy.Stored() {
 			continue
 		}
-		s, err := b.ensureStream(ctx, js, policy)
+		s, err := b.ensureStream(ctx, b.js, policy)
 		if err != nil {
 			return err
 		}
@@ -165,7 +168,7 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 		opts = append(opts, b.cfg.Embedded)
 		url = nats.DefaultURL // not dialled: the connection is a pipe
 	}
-	for wait := false; ; wait = true {
+	for tries := 0; ; tries++ {
 		nc, err := nats.Connect(url, opts...)
 		if err == nil {
 			return nc, nil
@@ -173,7 +176,7 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrNoServers) && b.cfg.Embedded != nil {
 			return nil, fmt.Errorf("connect to nats: %w", err)
 		}
-		if !wait {
+		if tries%10 == 0 {
 			b.log.Warn("waiting for nats", "url", redactURL(url), "err", err)
 		}
 		select {
@@ -257,7 +260,7 @@ func (b *Bus) onDisconnect(name string, err error) {
 		return
 	}
 	b.cfg.Metrics.BusConnected.Set(0)
-	b.log.Warn("nats disconnected", "connection", name, "err", err)
+	b.log.Log(b.ctx, levelOf(name), "nats disconnected", "connection", name, "err", err)
 }
 
 func (b *Bus) onReconnect(name string, nc *nats.Conn) {
@@ -265,7 +268,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		return // the rest of Open finds what it needs
 	}
 	b.cfg.Metrics.BusReconnects.Inc()
-	b.log.Info("nats reconnected", "connection", name, "server", nc.ConnectedServerName())
+	b.log.Log(b.ctx, levelOf(name), "nats reconnected", "connection", name, "url", nc.ConnectedUrlRedacted())
 	if b.live.IsConnected() && b.pub.IsConnected() && b.ctl.IsConnected() {
 		b.cfg.Metrics.BusConnected.Set(1)
 	}
@@ -282,6 +285,15 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 			s.post((*shard).resyncAll)
 		}
 	})
+}
+
+// levelOf is the level at which a connection's comings and goings are logged: one of
+// the seven speaks for all.
+func levelOf(name string) slog.Level {
+	if name == "live" {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // countInbound keeps the metric of what NATS sends to this node, of any kind.

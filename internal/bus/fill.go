@@ -20,7 +20,7 @@ func (s *shard) fill(lr *liveRoom, upTo uint64) {
 		s.bus.cfg.Metrics.Holes.Inc()
 	}
 	s.bus.wg.Go(func() {
-		f := s.bus.readHole(lr, head, upTo)
+		f := s.readHole(lr, head, upTo)
 		if lr.ctx.Err() == nil {
 			s.post(func(s *shard) { s.filled(lr, f) })
 		}
@@ -37,16 +37,16 @@ type filler struct {
 }
 
 // readHole reads the hole, retrying until the log is there or the interest ends.
-func (b *Bus) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
+func (s *shard) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 	f := filler{from: head, upTo: upTo}
 	at, began := head, time.Now()
 	for backoff := 5 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		done, err := b.readHoleOnce(lr, &f, &at)
+		done, err := s.readHoleOnce(lr, &f, &at)
 		switch {
 		case done || lr.ctx.Err() != nil:
 			return f
 		case err != nil:
-			b.log.Warn("fill", "room", lr.log.name, "err", err, "retry", backoff)
+			s.bus.log.Debug("fill", "room", lr.log.name, "err", err, "retry", backoff.String())
 			began = time.Now() // patience is for a log that answers
 		case time.Since(began) > fillPatience:
 			f.gap = room.Truncated // the message at upTo was purged
@@ -61,8 +61,10 @@ func (b *Bus) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 }
 
 // readHoleOnce reads until the log shows nothing more. done reports that the hole is
-// filled, or that a gap was found. It holds one of the places for reading holes.
-func (b *Bus) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
+// filled, or that a gap was found. It holds one of the places for reading holes. What
+// a page held is delivered before the next is read: a hole may be long.
+func (s *shard) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
+	b := s.bus
 	select {
 	case b.fills <- struct{}{}:
 		defer func() { <-b.fills }()
@@ -104,6 +106,22 @@ func (b *Bus) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done boo
 		if !page.More {
 			return at.Seq >= f.upTo || f.gap != "", nil
 		}
+		if f.gap == "" && len(f.msgs) > 0 {
+			part := filler{from: f.from, msgs: f.msgs}
+			s.post(func(s *shard) { s.deliverPart(lr, part) })
+			f.from, f.msgs = part.msgs[len(part.msgs)-1].Position, nil
+		}
+	}
+}
+
+// deliverPart delivers a part of what a hole holds. The room goes on waiting.
+func (s *shard) deliverPart(lr *liveRoom, f filler) {
+	if s.rooms[lr.subject] != lr || lr.head != f.from {
+		return // filled finds the same
+	}
+	for _, m := range f.msgs {
+		s.bus.cfg.Metrics.FilledMessages.Inc()
+		s.deliver(lr, m)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 const (
 	shardCount = 4
 	shardQueue = 16_384
-	maxBuffer  = 8_192 // messages that a room holds back behind a hole
+	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
 )
 
 // Room is told what happens in one room. All calls come from one goroutine, in
@@ -285,7 +285,7 @@ func (s *shard) resyncSubject(subject, why string) {
 		lr.dirty = true
 		return
 	}
-	s.bus.log.Info("resync", "room", lr.log.name, "why", why)
+	s.bus.log.Debug("resync", "room", lr.log.name, "why", why)
 	s.fill(lr, 0)
 }
 

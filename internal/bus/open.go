@@ -30,7 +30,7 @@ func (b *Bus) open(lr *liveRoom, s *shard) {
 		if lr.ctx.Err() != nil {
 			return
 		}
-		b.log.Warn("open room", "room", lr.log.name, "err", err, "retry", backoff)
+		b.log.Debug("open room", "room", lr.log.name, "err", err, "retry", backoff.String())
 		select {
 		case <-lr.ctx.Done():
 			return

@@ -16,13 +16,13 @@ import (
 // Bounds of one read of the log.
 const (
 	readBatch    = 256     // messages
-	readMaxBytes = 2 << 20 // bytes
+	readMaxBytes = 1 << 20 // bytes; above the largest record
 )
 
 // Read answers the stretch of a stored room's log after a position, at most limit
 // messages, oldest first; the zero position means from the oldest message that the
 // room's history keeps. Messages whose ttl has passed are among them. Page.Gap says
-// when the log does not prove that the stretch follows the position (design §4):
+// when the log does not prove that the stretch follows the position (protocol §5):
 // RESET for a position of another log, with no messages; TRUNCATED with what there
 // is. Errors are of kind Precondition for an ephemeral room, else Unavailable.
 func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
@@ -30,6 +30,12 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	if !policy.Stored() {
 		return room.Page{}, room.Errorf(room.Precondition, room.ReasonNoHistory,
 			"room is ephemeral: namespace %q keeps no history", policy.Namespace)
+	}
+	select {
+	case b.reads <- struct{}{}:
+		defer func() { <-b.reads }()
+	case <-ctx.Done():
+		return room.Page{}, unavailable(ctx.Err())
 	}
 	return b.read(ctx, roomLog{name: name, stream: b.streams[policy.Namespace], subject: subjectsOf(name, &policy).pub}, after, limit)
 }

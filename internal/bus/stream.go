@@ -31,6 +31,9 @@ const (
 // duplicateWindow is how long the log knows a message id.
 const duplicateWindow = 2 * time.Minute
 
+// errStreamNotFound is JetStream's code for a stream that is not there.
+const errStreamNotFound = 10059
+
 // apiTimeout bounds one request to JetStream's API.
 const apiTimeout = 5 * time.Second
 
@@ -40,8 +43,9 @@ type logStream struct {
 	name   string
 	policy room.Policy
 
-	mu    sync.Mutex
-	epoch string // guarded by mu: the newest known
+	mu     sync.Mutex
+	epoch  string // guarded by mu: the newest known
+	making bool   // guarded by mu: it is being made again
 }
 
 func (s *logStream) knownEpoch() string {
@@ -106,11 +110,43 @@ func (b *Bus) tryEnsure(ctx context.Context, js jetstream.JetStream, s *logStrea
 		return err
 	}
 	info := have.CachedInfo()
-	s.epoch = info.Config.Metadata[metaEpoch]
-	if s.epoch == "" {
+	epoch := info.Config.Metadata[metaEpoch]
+	if epoch == "" {
 		return fmt.Errorf("it has no %s metadata: it was not made by roomcast", metaEpoch)
 	}
+	if s.knownEpoch() == "" {
+		s.mu.Lock()
+		s.epoch = epoch
+		s.mu.Unlock()
+	}
 	return b.applyLimits(ctx, js, s, want, info)
+}
+
+// makeAgain makes a stream that is gone: NATS came back empty. The new log has
+// another epoch, so every room of it is told RESET.
+func (b *Bus) makeAgain(s *logStream) {
+	s.mu.Lock()
+	busy := s.making
+	s.making = true
+	s.mu.Unlock()
+	if busy || b.ctx.Err() != nil {
+		return
+	}
+	b.log.Error("the log is gone, making an empty one; every subscriber of the namespace gets RESET",
+		"stream", s.name, "namespace", s.policy.Namespace)
+	b.wg.Go(func() {
+		err := b.tryEnsure(b.ctx, b.js, s, b.streamConfig(s))
+		s.mu.Lock()
+		s.making = false
+		s.mu.Unlock()
+		if err != nil {
+			b.log.Error("make log", "stream", s.name, "err", err)
+			return
+		}
+		if _, err := b.streamInfo(b.ctx, s); err != nil { // notes the epoch
+			b.log.Debug("stream info", "stream", s.name, "err", err)
+		}
+	})
 }
 
 // applyLimits updates a stream whose limits are not the policy's.
@@ -198,6 +234,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 		return logInfo{}, err
 	}
 	if r.Error != nil {
+		if r.Error.ErrCode == errStreamNotFound {
+			b.makeAgain(s)
+		}
 		return logInfo{}, unavailable(fmt.Errorf("stream info: %s", r.Error.Description))
 	}
 	if r.Cluster != nil && r.Cluster.Leader == "" {
@@ -221,7 +260,7 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 	if !changed {
 		return
 	}
-	b.log.Error("the log was replaced", "stream", s.name, "epoch", info.epoch)
+	b.log.Error("the log was replaced by another; its rooms are told RESET", "stream", s.name, "epoch", info.epoch)
 	for _, sh := range b.shards {
 		sh.post(func(sh *shard) { sh.resetStream(s, info) })
 	}

@@ -165,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"publish short ttl":  {`{"id":7,"publish":{"room":"chat:1","ttl":"0.5s"}}`, invalid("INVALID_TTL", "publish.ttl")},
 		"publish long event": {`{"id":7,"publish":{"room":"chat:1","event":"` + long + `"}}`, invalid("INVALID_EVENT", "publish.event")},
-		"publish bad key":    {`{"id":7,"publish":{"room":"chat:1","messageId":"\n"}}`, invalid("INVALID_MESSAGE_ID", "publish.message_id")},
+		"publish bad key":    {`{"id":7,"publish":{"room":"chat:1","messageId":"\n"}}`, invalid("INVALID_MESSAGE_ID", "publish.messageId")},
 		"bad refresh":        {`{"id":7,"auth":{"token":"x"}}`, refused("UNAUTHENTICATED", "TOKEN_INVALID", "")},
 		"empty refresh":      {`{"id":7,"auth":{"token":""}}`, refused("UNAUTHENTICATED", "TOKEN_MISSING", "")},
 		"no request":         {`{"id":7}`, invalid("INVALID_FRAME", "frame")},

@@ -46,8 +46,10 @@ func (s *session) welcome(caller *auth.Caller) {
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.
 func (s *session) subscribeQueries() {
+	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout) // for all of them
+	defer cancel()
 	for _, name := range s.queries {
-		s.answer(0, s.subscribe(0, &roomcastv1.ClientFrame_Subscribe{Room: name}))
+		s.answer(0, s.subscribe(ctx, 0, &roomcastv1.ClientFrame_Subscribe{Room: name}))
 	}
 	s.queries = nil
 }
@@ -66,7 +68,9 @@ func (s *session) handle(f *roomcastv1.ClientFrame) {
 	}
 	switch r := f.GetRequest().(type) {
 	case *roomcastv1.ClientFrame_Subscribe_:
-		s.answer(id, s.subscribe(id, r.Subscribe))
+		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+		s.answer(id, s.subscribe(ctx, id, r.Subscribe))
+		cancel()
 	case *roomcastv1.ClientFrame_Unsubscribe_:
 		s.answer(id, s.unsubscribe(id, r.Unsubscribe))
 	case *roomcastv1.ClientFrame_Publish_:
@@ -123,7 +127,7 @@ func (s *session) authenticate(id uint32, token string) {
 	}
 }
 
-func (s *session) subscribe(id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
+func (s *session) subscribe(ctx context.Context, id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
 	name, err := room.ParseName(r.GetRoom(), "subscribe.room")
 	if err != nil {
 		return err
@@ -145,7 +149,7 @@ func (s *session) subscribe(id uint32, r *roomcastv1.ClientFrame_Subscribe) erro
 	if old == nil && len(s.reader.rooms) >= maxRooms {
 		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
 	}
-	c, pos, err := s.join(name, after)
+	c, pos, err := s.join(ctx, name, after)
 	if err != nil {
 		return err
 	}
@@ -161,9 +165,7 @@ func (s *session) subscribe(id uint32, r *roomcastv1.ClientFrame_Subscribe) erro
 }
 
 // join waits for the room's place in the log.
-func (s *session) join(name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
-	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
-	defer cancel()
+func (s *session) join(ctx context.Context, name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
 	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(ctx, name, after, s) })
 	return c, pos, err
 }
@@ -200,6 +202,17 @@ func (s *session) leave(id uint32, name room.Name, c *hub.Cursor) {
 	}})
 }
 
+// jsonName is a field's name in JSON frames.
+func jsonName(field string) string {
+	switch field {
+	case "message_id":
+		return "messageId"
+	case "raw_json":
+		return "json"
+	}
+	return field
+}
+
 // publish hands a client's message to the log, in the socket's order; its answer
 // comes when the log has acknowledged it.
 func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
@@ -221,9 +234,13 @@ func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
 	p := &room.Publication{
 		Room: name, Payload: payload, Event: r.GetEvent(), MessageID: r.GetMessageId(), TTL: r.GetTtl().AsDuration(),
 	}
-	if err := p.Check(&policy); err != nil {
+	err = p.Check(&policy)
+	if r.GetTtl() != nil && p.TTL == 0 {
+		err = room.Invalidf(room.ReasonInvalidTTL, "ttl", "is 0s; it must be at least %s", room.MinTTL)
+	}
+	if err != nil {
 		e := *room.AsError(err)
-		e.Field = "publish." + e.Field
+		e.Field = "publish." + jsonName(e.Field)
 		return &e
 	}
 	if s.reader.seq == nil {

@@ -107,8 +107,8 @@ func (s *session) collect(w *writer) {
 	now := time.Now()
 	kept, last := w.kept[:0], (*hub.Cursor)(nil)
 	w.more = false
-	served := 0
-	for ; served < len(active) && len(frames) < maxFrames; served++ {
+	served, size := 0, 0
+	for ; served < len(active) && len(frames) < maxFrames && size < maxWrite; served++ {
 		c, before := active[served], len(frames)
 		var state hub.State
 		frames, state = c.Take(frames, maxFrames, now)
@@ -124,6 +124,9 @@ func (s *session) collect(w *writer) {
 		}
 		if len(frames) > before {
 			s.trace(c)
+		}
+		for _, f := range frames[before:] {
+			size += len(f)
 		}
 	}
 	w.more = w.more || served < len(active)

@@ -24,7 +24,7 @@ type Cursor struct {
 	room *Room
 	sub  Subscriber
 
-	replayTo uint64 // static after join: messages up to this sequence are older than the subscription
+	replayTo room.Position // static after join: messages up to this sequence are older than the subscription
 
 	// guarded by room.mu
 	place     place
@@ -122,7 +122,7 @@ func (c *Cursor) Take(dst [][]byte, limit int, now time.Time) ([][]byte, State) 
 
 // replays reports whether the message is older than the subscription.
 func (c *Cursor) replays(m *room.Message) bool {
-	return c.replayTo != 0 && m.Position.Seq <= c.replayTo
+	return m.Position.Epoch == c.replayTo.Epoch && m.Position.Seq <= c.replayTo.Seq && !c.replayTo.IsZero()
 }
 
 func (c *Cursor) withheld(m *room.Message, now time.Time) bool {

@@ -136,7 +136,7 @@ func (r *Room) join(h *Hub, after room.Position, sub Subscriber) (*Cursor, room.
 		c.pending = room.Reset // an ephemeral room has no positions
 		return c, room.Position{}
 	}
-	c.at, c.replayTo = after, r.head.Seq
+	c.at, c.replayTo = after, r.head
 	next, ok := r.ring.find(after)
 	if ok {
 		c.next = next

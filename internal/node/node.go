@@ -22,6 +22,9 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
+// closeTime is the part of the drain window that closing the last sockets may take.
+const closeTime = 2 * time.Second
+
 // stopTimeout bounds what comes after the sockets have gone: open gRPC calls.
 const stopTimeout = 5 * time.Second
 
@@ -47,8 +50,9 @@ func New(cfg Config, logger *slog.Logger) (*Node, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, metrics: metrics.New(), ready: newReadiness()}
+	n := &Node{cfg: cfg, metrics: metrics.New()}
 	n.log = logger.With("node", cfg.Node)
+	n.ready = newReadiness(n.log)
 	var err error
 	if n.policies, err = room.NewPolicies(cfg.Namespaces); err != nil {
 		return nil, err
@@ -105,6 +109,9 @@ func (n *Node) Run(ctx context.Context) error {
 	p, err := n.start(ctx)
 	defer p.stop()
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to stop before it was ready
+		}
 		return err
 	}
 	servers.Go(func() {
@@ -212,7 +219,12 @@ func (n *Node) drain(p *parts, asked bool) {
 		window = 0 // without a bus there is nothing to wait for
 	}
 	began := time.Now()
-	p.gateway.Drain(context.Background(), window)
+	ctx, cancel := context.WithTimeout(context.Background(), window)
+	defer cancel()
+	var calls sync.WaitGroup
+	calls.Go(func() { p.api.Stop(ctx) }) // streams are told at once; new calls go elsewhere
+	p.gateway.Drain(ctx, max(window-closeTime, window/2))
+	calls.Wait()
 	n.log.Info("drained", "duration", time.Since(began).Round(time.Millisecond).String())
 }
 

@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -10,6 +12,7 @@ import (
 // readiness says why this node should get no traffic. /readyz, /health and the gRPC
 // health service all ask it.
 type readiness struct {
+	log     *slog.Logger
 	changed func(ready bool) // called with mu held when the answer changes
 
 	mu    sync.Mutex
@@ -17,8 +20,8 @@ type readiness struct {
 	fixed string // overrides why: starting, draining
 }
 
-func newReadiness() *readiness {
-	return &readiness{fixed: "starting", changed: func(bool) {}}
+func newReadiness(logger *slog.Logger) *readiness {
+	return &readiness{log: logger, fixed: "starting", changed: func(bool) {}}
 }
 
 func (r *readiness) reasons() []string {
@@ -60,11 +63,24 @@ func (r *readiness) watch(ctx context.Context, ask func(context.Context) []strin
 		if ctx.Err() != nil {
 			return
 		}
-		r.update(func() { r.why = why })
+		r.learn(why)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// learn takes an answer, and logs it when it is another one than before.
+func (r *readiness) learn(why []string) {
+	r.update(func() {
+		switch {
+		case len(why) > 0 && len(r.why) == 0:
+			r.log.Warn("not ready", "reasons", strings.Join(why, "; "))
+		case len(why) == 0 && len(r.why) > 0:
+			r.log.Info("ready again")
+		}
+		r.why = why
+	})
 }

@@ -78,6 +78,9 @@ func (p *Publication) Check(policy *Policy) error {
 		if !utf8.Valid(p.Payload.Bytes) {
 			return Invalidf(ReasonInvalidJSON, "raw_json", "is not valid UTF-8")
 		}
+		if depth := JSONDepth(p.Payload.Bytes); depth > MaxJSONDepth {
+			return Invalidf(ReasonInvalidJSON, "raw_json", "is nested %d deep; the limit is %d", depth, MaxJSONDepth)
+		}
 	case Text:
 		if !utf8.Valid(p.Payload.Bytes) {
 			return Invalidf(ReasonInvalidText, "text", "is not valid UTF-8")
@@ -94,6 +97,31 @@ func (p *Publication) Check(policy *Policy) error {
 		return Invalidf(ReasonInvalidTTL, "ttl", "is %s; it must be at least %s", p.TTL, MinTTL)
 	}
 	return CheckUser(p.ExcludeUser, "exclude_user")
+}
+
+// MaxJSONDepth is how deep a JSON body may nest. Readers have limits of their own,
+// and a message that they cannot read would stop them again at each resume.
+const MaxJSONDepth = 512
+
+// JSONDepth returns how deep the brackets of a valid JSON text nest.
+func JSONDepth(text []byte) int {
+	now, deepest := 0, 0
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
 }
 
 func checkWord(s string, limit int, reason Reason, field string) error {

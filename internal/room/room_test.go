@@ -171,6 +171,24 @@ func TestPublicationCheck(t *testing.T) {
 	}
 }
 
+func TestJSONDepth(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		`1`: 0, `"[[["`: 0, `"\\"`: 0, `["\"[["]`: 1, `[{"a":[1]},[2]]`: 3, `["\\",[1]]`: 2,
+	} {
+		if got := JSONDepth([]byte(text)); got != want {
+			t.Errorf("%s: got %d, want %d", text, got, want)
+		}
+	}
+	policy := DefaultPolicy()
+	for depth, refused := range map[int]bool{MaxJSONDepth: false, MaxJSONDepth + 1: true} {
+		p := Publication{Payload: Payload{JSON, []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))}}
+		if err := p.Check(&policy); (err != nil) != refused {
+			t.Errorf("depth %d: %v", depth, err)
+		}
+	}
+}
+
 func TestAsError(t *testing.T) {
 	t.Parallel()
 	own := Invalidf(ReasonInvalidTTL, "ttl", "is odd")

@@ -34,7 +34,7 @@ func rawJSONFrame(text string) *roomcastv1.ClientFrame {
 func goodFrames() map[string]*roomcastv1.ClientFrame {
 	sub := &roomcastv1.ClientFrame_Subscribe{Room: "r"}
 	ping := &roomcastv1.ClientFrame{Request: &roomcastv1.ClientFrame_Ping_{Ping: &roomcastv1.ClientFrame_Ping{}}}
-	deep := strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)
+	deep := strings.Repeat("[", room.MaxJSONDepth) + strings.Repeat("]", room.MaxJSONDepth)
 	return map[string]*roomcastv1.ClientFrame{
 		`{"id":1,"subscribe":{"room":"orders:42","after":"e.1.a","presence":true}}`: subscribeFrame(1,
 			&roomcastv1.ClientFrame_Subscribe{Room: "orders:42", After: "e.1.a", Presence: true}),
@@ -172,7 +172,7 @@ func badFrames() map[string]refusal {
 		`{"publish":{"json":{"a":1}`:                                                {0, "frame", "is not valid JSON: unexpected end at byte 26"},
 		`{"publish":{"json":"\`:                                                     {0, "frame", "is not valid JSON: unexpected end at byte 22"},
 		`{"publish":{"json":[` + deep:                                               {0, "frame", "is not valid JSON: unexpected end at byte 100020"},
-		`{"id":5,"publish":{"json":` + deep + strings.Repeat("]", 100_000) + `}}`: {5, "publish.json", "is nested deeper than 10000"},
+		`{"id":5,"publish":{"json":` + deep + strings.Repeat("]", 100_000) + `}}`: {5, "publish.json", "is nested deeper than 512"},
 		`{"publish":{"data":"*"}}`:        {0, "publish.data", "is not valid base64"},
 		`{"publish":{"data":"+_8="}}`:     {0, "publish.data", "is not valid base64"},
 		`{"publish":{"rawJson":[1]}}`:     {0, "publish.rawJson", "must be a string"},

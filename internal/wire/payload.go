@@ -91,7 +91,7 @@ func MessageProto(m *room.Message, raw bool) *roomcastv1.Message {
 
 // jsonValue returns text as a Value, or nil if a Value cannot hold it.
 func jsonValue(text []byte) *structpb.Value {
-	if depth(text) > maxValueDepth {
+	if room.JSONDepth(text) > maxValueDepth {
 		return nil
 	}
 	value := &structpb.Value{}

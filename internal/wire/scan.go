@@ -14,10 +14,6 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-// maxDepth is how deep JSON from a socket may nest: the limit that encoding/json,
-// and so every other publish, has.
-const maxDepth = 10000
-
 // fault is what is wrong with a frame. Its path grows from the inside out.
 type fault struct {
 	path   string // of the value, relative to whoever has the fault in hand
@@ -205,8 +201,8 @@ func (s *scanner) raw() ([]byte, *fault) {
 		return nil, f
 	}
 	value := s.data[start:s.pos]
-	if depth(value) > maxDepth {
-		return nil, &fault{msg: fmt.Sprintf("is nested deeper than %d", maxDepth)}
+	if room.JSONDepth(value) > room.MaxJSONDepth {
+		return nil, &fault{msg: fmt.Sprintf("is nested deeper than %d", room.MaxJSONDepth)}
 	}
 	if !json.Valid(value) {
 		return nil, &fault{msg: "is not one valid JSON value"}
@@ -247,23 +243,6 @@ func (s *scanner) skipValue() *fault {
 		s.pos++
 	}
 	return s.broken("unexpected end")
-}
-
-// depth returns how deep the brackets of a JSON text nest.
-func depth(text []byte) int {
-	now, deepest := 0, 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			i = closingQuote(text, i)
-		case '{', '[':
-			now++
-			deepest = max(deepest, now)
-		case '}', ']':
-			now--
-		}
-	}
-	return deepest
 }
 
 // closingQuote returns where the string that opens at data[open] closes; len(data)
