@@ -231,7 +231,7 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 }
 
 func (s *shard) broken(lr *liveRoom, reason room.GapReason, head room.Position) {
-	s.bus.log.Warn("room broken", "room", lr.log.name, "reason", reason, "head", head.String(), "was", lr.head.String())
+	s.bus.log.Debug("room broken", "room", lr.log.name, "reason", reason, "head", head.String(), "was", lr.head.String())
 	lr.head = head
 	lr.sink.Break(reason, head)
 }

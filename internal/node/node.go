@@ -110,7 +110,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer p.stop()
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to stop before it was ready
+			return nil // asked to stop before it was ready
 		}
 		return err
 	}
