@@ -123,7 +123,7 @@ func (b *Bus) start(ctx context.Context) error {
 		if !policy.Stored() {
 			continue
 		}
-		s, err := b.ensureStream(ctx, b.js, policy)
+		s, err := b.ensureStream(ctx, policy)
 		if err != nil {
 			return err
 		}

@@ -64,11 +64,11 @@ type logInfo struct {
 
 // ensureStream makes the namespace's stream, or applies the policy to the one that
 // is there. A smaller history drops messages and needs AllowShrink.
-func (b *Bus) ensureStream(ctx context.Context, js jetstream.JetStream, policy room.Policy) (*logStream, error) {
+func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream, error) {
 	s := &logStream{name: streamName(policy.Namespace), policy: policy}
 	want := b.streamConfig(s)
 	for attempt := 0; ; attempt++ {
-		err := b.tryEnsure(ctx, js, s, want)
+		err := b.tryEnsure(ctx, s, want)
 		switch {
 		case err == nil:
 			return s, nil
@@ -93,15 +93,15 @@ func retryEnsure(err error) bool {
 		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
 
-func (b *Bus) tryEnsure(ctx context.Context, js jetstream.JetStream, s *logStream, want jetstream.StreamConfig) error {
+func (b *Bus) tryEnsure(ctx context.Context, s *logStream, want jetstream.StreamConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	have, err := js.Stream(ctx, s.name)
+	have, err := b.js.Stream(ctx, s.name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		want.Metadata = map[string]string{metaEpoch: newEpoch(), metaFloor: "0"}
-		have, err = js.CreateStream(ctx, want)
+		have, err = b.js.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			have, err = js.Stream(ctx, s.name) // another node was faster
+			have, err = b.js.Stream(ctx, s.name) // another node was faster
 		} else if err == nil {
 			b.log.Info("log created", "stream", s.name, "epoch", want.Metadata[metaEpoch])
 		}
@@ -119,7 +119,7 @@ func (b *Bus) tryEnsure(ctx context.Context, js jetstream.JetStream, s *logStrea
 		s.epoch = epoch
 		s.mu.Unlock()
 	}
-	return b.applyLimits(ctx, js, s, want, info)
+	return b.applyLimits(ctx, s, want, info)
 }
 
 // makeAgain makes a stream that is gone: NATS came back empty. The new log has
@@ -135,7 +135,7 @@ func (b *Bus) makeAgain(s *logStream) {
 	b.log.Error("the log is gone, making an empty one; every subscriber of the namespace gets RESET",
 		"stream", s.name, "namespace", s.policy.Namespace)
 	b.wg.Go(func() {
-		err := b.tryEnsure(b.ctx, b.js, s, b.streamConfig(s))
+		err := b.tryEnsure(b.ctx, s, b.streamConfig(s))
 		s.mu.Lock()
 		s.making = false
 		s.mu.Unlock()
@@ -150,7 +150,7 @@ func (b *Bus) makeAgain(s *logStream) {
 }
 
 // applyLimits updates a stream whose limits are not the policy's.
-func (b *Bus) applyLimits(ctx context.Context, js jetstream.JetStream, s *logStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
 	have := info.Config
 	changes := limitChanges(have, want)
 	if len(changes) == 0 {
@@ -164,7 +164,7 @@ func (b *Bus) applyLimits(ctx context.Context, js jetstream.JetStream, s *logStr
 	have.MaxMsgsPerSubject, have.MaxAge, have.MaxBytes, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize
 	have.Metadata = maps.Clone(have.Metadata)
 	have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
-	if _, err := js.UpdateStream(ctx, have); err != nil {
+	if _, err := b.js.UpdateStream(ctx, have); err != nil {
 		return err
 	}
 	b.log.Info("log limits changed", "stream", s.name, "changes", strings.Join(changes, ", "))

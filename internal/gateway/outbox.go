@@ -108,15 +108,12 @@ func (o *outbox) take(frames [][]byte, behind []*hub.Cursor) ([][]byte, []*hub.C
 
 // reply queues a server frame for the socket.
 func (s *session) reply(f *roomcastv1.ServerFrame) {
-	body := wire.EncodeServer(f)
-	frame := wire.AppendHeader(make([]byte, 0, wire.MaxHeader+len(body)), wire.OpText, len(body))
-	s.pushControl(append(frame, body...))
+	s.pushControl(wire.Frame(wire.OpText, wire.EncodeServer(f)))
 }
 
 // replyRaw queues a control frame of RFC 6455 §5.5.
 func (s *session) replyRaw(opcode wire.Opcode, payload []byte) {
-	frame := wire.AppendHeader(make([]byte, 0, wire.MaxHeader+len(payload)), opcode, len(payload))
-	s.pushControl(append(frame, payload...))
+	s.pushControl(wire.Frame(opcode, payload))
 }
 
 func (s *session) pushControl(frame []byte) {

@@ -178,7 +178,7 @@ func (w *writer) next() [][]byte {
 // ping writes a ping before anything that waits: its answer has a deadline.
 func (s *session) ping(w *writer) error {
 	s.pinged.Store(true)
-	if err := s.write([][]byte{wire.AppendHeader(nil, wire.OpPing, 0)}); err != nil {
+	if err := s.write([][]byte{wire.Frame(wire.OpPing, nil)}); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -233,8 +233,7 @@ func (s *session) sendClose(how closing) {
 	if how.code != statusNone { // RFC 6455 §7.4.1: it MUST NOT stand in a frame
 		payload = append(binary.BigEndian.AppendUint16(payload, how.code), how.reason()...)
 	}
-	frame := wire.AppendHeader(nil, wire.OpClose, len(payload))
-	if err := s.write([][]byte{append(frame, payload...)}); err != nil {
+	if err := s.write([][]byte{wire.Frame(wire.OpClose, payload)}); err != nil {
 		s.log.Debug("close frame", "err", err)
 		s.drop()
 	}

@@ -226,13 +226,7 @@ func (c *Cursor) Leave() {
 // stands at now.
 func (c *Cursor) gapFrame(reason room.GapReason, after, now room.Position) []byte {
 	c.room.cfg.Metrics.Gaps.WithLabelValues(string(reason)).Inc()
-	return textFrame(wire.EncodeServer(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
+	return wire.Frame(wire.OpText, wire.EncodeServer(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
 		Room: string(c.room.Name), After: after.String(), Reason: string(reason), Position: now.String(),
 	}}}))
-}
-
-// textFrame puts a header before one frame's text.
-func textFrame(body []byte) []byte {
-	frame := wire.AppendHeader(make([]byte, 0, wire.MaxHeader+len(body)), wire.OpText, len(body))
-	return append(frame, body...)
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -247,4 +248,4 @@ func (n *Node) natsKind() string {
 }
 
 // randomSuffix is six letters and digits.
-func randomSuffix() string { return strings.ToLower(randText()[:6]) }
+func randomSuffix() string { return strings.ToLower(rand.Text()[:6]) }

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"crypto/rand"
-
 	"github.com/roomcast/roomcast/internal/api"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bus"
@@ -86,5 +84,3 @@ func (n *Node) maxStore() int64 {
 	}
 	return total
 }
-
-func randText() string { return rand.Text() }
