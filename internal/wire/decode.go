@@ -51,8 +51,8 @@ func decodeFrame(data []byte) (*roomcastv1.ClientFrame, *fault) {
 func findID(data []byte) uint32 {
 	var id uint32
 	d := &decoder{scanner{data: data}}
-	d.members(func(name string) *fault {
-		if name == "id" {
+	d.members(func(name []byte) *fault {
+		if string(name) == "id" {
 			return d.uint32(&id)
 		}
 		return d.skipValue()
@@ -167,7 +167,7 @@ func (d *decoder) string(dst *string) *fault {
 }
 
 func (d *decoder) bool(dst *bool) *fault {
-	switch d.literal() {
+	switch string(d.literal()) {
 	case "true":
 		*dst = true
 		return nil
@@ -219,9 +219,9 @@ func (d *decoder) duration(dst **durationpb.Duration) *fault {
 
 // uint32 reads an integer as a number or as a string.
 func (d *decoder) uint32(dst *uint32) *fault {
-	var digits string
+	var digits []byte
 	if d.peek() == '"' {
-		text, f := d.text()
+		text, f := d.quoted()
 		if f != nil {
 			return f
 		}
@@ -229,7 +229,7 @@ func (d *decoder) uint32(dst *uint32) *fault {
 	} else {
 		digits = d.literal()
 	}
-	n, ok := parseUint32(digits)
+	n, ok := parseUint32(string(digits))
 	if !ok {
 		return d.unexpected("must be an integer from 0 to 4294967295")
 	}

@@ -95,8 +95,8 @@ func (s *scanner) skip(c byte) *fault {
 }
 
 // members reads an object and calls member at the value of each of its members,
-// which must read it.
-func (s *scanner) members(member func(name string) *fault) *fault {
+// which must read it. The name is for that call only.
+func (s *scanner) members(member func(name []byte) *fault) *fault {
 	if s.peek() != '{' {
 		return s.unexpected("must be an object")
 	}
@@ -109,7 +109,7 @@ func (s *scanner) members(member func(name string) *fault) *fault {
 		if s.peek() != '"' {
 			return s.wrong("expected a name")
 		}
-		name, f := s.text()
+		name, f := s.quoted()
 		if f == nil {
 			f = s.skip(':')
 		}
@@ -134,13 +134,13 @@ func (s *scanner) members(member func(name string) *fault) *fault {
 // in the proto file: message_id for messageId.
 func (s *scanner) object(known []string, set func(name string) *fault) *fault {
 	var seen uint64
-	return s.members(func(name string) *fault {
-		canonical := canonicalName(name)
-		i := slices.Index(known, canonical)
-		switch {
-		case i < 0:
-			return unknown(name)
-		case seen&(1<<i) != 0:
+	return s.members(func(name []byte) *fault {
+		i := slices.IndexFunc(known, func(k string) bool { return isNamed(name, k) })
+		if i < 0 {
+			return unknown(string(name))
+		}
+		canonical := known[i]
+		if seen&(1<<i) != 0 {
 			return &fault{path: canonical, msg: "is there twice"}
 		}
 		seen |= 1 << i
@@ -154,14 +154,16 @@ func (s *scanner) object(known []string, set func(name string) *fault) *fault {
 	})
 }
 
-func canonicalName(name string) string {
-	switch name {
+// isNamed reports whether name is a field's canonical name, or its name in the proto
+// file.
+func isNamed(name []byte, canonical string) bool {
+	switch string(name) {
 	case "message_id":
-		return "messageId"
+		return canonical == "messageId"
 	case "raw_json":
-		return "rawJson"
+		return canonical == "rawJson"
 	default:
-		return name
+		return string(name) == canonical
 	}
 }
 
@@ -184,13 +186,13 @@ func (s *scanner) null() bool {
 }
 
 // literal reads a number, true, false, or what a client took for one.
-func (s *scanner) literal() string {
+func (s *scanner) literal() []byte {
 	s.peek()
 	start := s.pos
 	for s.pos < len(s.data) && !bytes.ContainsRune([]byte(" \t\n\r,:{}[]\""), rune(s.data[s.pos])) {
 		s.pos++
 	}
-	return string(s.data[start:s.pos])
+	return s.data[start:s.pos]
 }
 
 // raw reads one JSON value of any kind and returns its text as it stands.
@@ -260,8 +262,14 @@ func closingQuote(data []byte, open int) int {
 
 // text reads a string. A half surrogate is refused: UTF-8 cannot hold it.
 func (s *scanner) text() (string, *fault) {
+	text, f := s.quoted()
+	return string(text), f
+}
+
+// quoted is text whose bytes may be the scanner's own.
+func (s *scanner) quoted() ([]byte, *fault) {
 	if s.peek() != '"' {
-		return "", s.unexpected("must be a string")
+		return nil, s.unexpected("must be a string")
 	}
 	s.pos++
 	start := s.pos
@@ -269,32 +277,32 @@ func (s *scanner) text() (string, *fault) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
-			return string(s.data[start : s.pos-1]), nil
+			return s.data[start : s.pos-1], nil
 		case c == '\\':
-			return s.escapedText(append([]byte(nil), s.data[start:s.pos]...))
+			return s.escapedText(bytes.Clone(s.data[start:s.pos]))
 		case c < ' ':
-			return "", s.broken("control character in a string")
+			return nil, s.broken("control character in a string")
 		}
 		s.pos++
 	}
-	return "", s.broken("unexpected end")
+	return nil, s.broken("unexpected end")
 }
 
 // escapedText reads the rest of a string whose beginning is done, from the first
 // escape on.
-func (s *scanner) escapedText(done []byte) (string, *fault) {
+func (s *scanner) escapedText(done []byte) ([]byte, *fault) {
 	for s.pos < len(s.data) {
 		c := s.data[s.pos]
 		switch {
 		case c == '"':
 			s.pos++
-			return string(done), nil
+			return done, nil
 		case c < ' ':
-			return "", s.broken("control character in a string")
+			return nil, s.broken("control character in a string")
 		case c == '\\':
 			r, ok := s.escape()
 			if !ok {
-				return "", s.broken("bad escape")
+				return nil, s.broken("bad escape")
 			}
 			done = utf8.AppendRune(done, r)
 		default:
@@ -302,7 +310,7 @@ func (s *scanner) escapedText(done []byte) (string, *fault) {
 			s.pos++
 		}
 	}
-	return "", s.broken("unexpected end")
+	return nil, s.broken("unexpected end")
 }
 
 // escape reads one escape, or the two of a surrogate pair.
