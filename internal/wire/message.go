@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/base64"
-	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -45,12 +44,21 @@ func appendBody(dst []byte, p room.Payload) []byte {
 }
 
 // SizeHint returns about how many bytes [AppendMessage] will append, for the first
-// allocation of dst.
+// allocation of dst: enough, but where a name has quotes.
 func SizeHint(m *room.Message) int {
-	const names = len(`{"message":{"room":"","id":"","event":"","json":"","time":"","replayed":true}}`)
-	n := len(m.Payload.Bytes)
-	if m.Payload.Kind == room.Data {
-		n = base64.StdEncoding.EncodedLen(n)
+	n := len(`{"message":{"room":"","json":"","time":"","replayed":true}}`) + len(m.Room) + len(maxTime)
+	if m.ID != "" {
+		n += len(`,"id":""`) + len(m.ID)
 	}
-	return names + len(m.Room) + len(m.ID) + len(m.Event) + len(time.RFC3339Nano) + n
+	if m.Event != "" {
+		n += len(`,"event":""`) + len(m.Event)
+	}
+	switch m.Payload.Kind {
+	case room.JSON:
+		return n + len(m.Payload.Bytes)
+	case room.Data:
+		return n + base64.StdEncoding.EncodedLen(len(m.Payload.Bytes))
+	default:
+		return n + quotedLen(m.Payload.Bytes)
+	}
 }
