@@ -108,7 +108,7 @@ func (o *outbox) take(frames [][]byte, behind []*hub.Cursor) ([][]byte, []*hub.C
 
 // reply queues a server frame for the socket.
 func (s *session) reply(f *roomcastv1.ServerFrame) {
-	s.pushControl(wire.Frame(wire.OpText, wire.EncodeServer(f)))
+	s.pushControl(wire.ServerFrame(wire.JSON, f))
 }
 
 // replyRaw queues a control frame of RFC 6455 §5.5.

@@ -144,7 +144,7 @@ func (s *session) onMessage(op opcode, payload []byte) error {
 	if !s.waitForRoom() {
 		return nil
 	}
-	frame, err := wire.DecodeClient(payload)
+	frame, err := wire.JSON.DecodeClient(payload)
 	if err != nil {
 		s.answer(frame.GetId(), err)
 		s.reader.bad++

@@ -185,7 +185,7 @@ func (c *Cursor) encode(page room.Page, now time.Time) [][]byte {
 	frames := make([][]byte, 0, len(page.Messages))
 	for _, m := range page.Messages {
 		if !c.withheld(m, now) {
-			frames = append(frames, frameOf(m, c.replays(m)))
+			frames = append(frames, wire.MessageFrame(wire.JSON, m, c.replays(m)))
 		}
 	}
 	return frames
@@ -226,7 +226,7 @@ func (c *Cursor) Leave() {
 // stands at now.
 func (c *Cursor) gapFrame(reason room.GapReason, after, now room.Position) []byte {
 	c.room.cfg.Metrics.Gaps.WithLabelValues(string(reason)).Inc()
-	return wire.Frame(wire.OpText, wire.EncodeServer(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
+	return wire.ServerFrame(wire.JSON, &roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
 		Room: string(c.room.Name), After: after.String(), Reason: string(reason), Position: now.String(),
-	}}}))
+	}}})
 }

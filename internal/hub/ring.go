@@ -12,7 +12,9 @@ type entry struct {
 	replay []byte // for those who came after it; made when first needed
 }
 
-func newEntry(m *room.Message) entry { return entry{msg: m, live: frameOf(m, false)} }
+func newEntry(m *room.Message) entry {
+	return entry{msg: m, live: wire.MessageFrame(wire.JSON, m, false)}
+}
 
 // frame returns the entry's finished frame.
 func (e *entry) frame(replayed bool) []byte {
@@ -20,19 +22,9 @@ func (e *entry) frame(replayed bool) []byte {
 		return e.live
 	}
 	if e.replay == nil {
-		e.replay = frameOf(e.msg, true)
+		e.replay = wire.MessageFrame(wire.JSON, e.msg, true)
 	}
 	return e.replay
-}
-
-// frameOf encodes a message as one WebSocket frame.
-func frameOf(m *room.Message, replayed bool) []byte {
-	buf := make([]byte, wire.MaxHeader, wire.MaxHeader+wire.SizeHint(m))
-	buf = wire.AppendMessage(buf, m, replayed)
-	header := wire.AppendHeader(make([]byte, 0, wire.MaxHeader), wire.OpText, len(buf)-wire.MaxHeader)
-	start := wire.MaxHeader - len(header)
-	copy(buf[start:], header)
-	return buf[start:]
 }
 
 // ring is the tail of a room's log. Entries are numbered from 0 for the life of the

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -60,11 +62,34 @@ func TestEncodeServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for range 20 { // protojson's spaces are random per build; ours are none
-				if got := string(EncodeServer(tc.frame)); got != tc.want {
+				if got := string(JSON.EncodeServer(tc.frame)); got != tc.want {
 					t.Fatalf("got  %s\nwant %s", got, tc.want)
 				}
 			}
 		})
+	}
+}
+
+func TestEncodeServerProtobuf(t *testing.T) {
+	t.Parallel()
+	frames := answers()
+	frames["message"] = &roomcastv1.ServerFrame{Id: 9, Frame: &roomcastv1.ServerFrame_Message{Message: &roomcastv1.Message{
+		Room: "r", Payload: &roomcastv1.Message_RawJson{RawJson: []byte(`{"n": 1.00}`)},
+	}}}
+	frames["empty"] = &roomcastv1.ServerFrame{}
+	for name, want := range frames {
+		got := &roomcastv1.ServerFrame{}
+		if err := proto.Unmarshal(Protobuf.EncodeServer(want), got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("%s: frame differs (-want +got):\n%s", name, diff)
+		}
+	}
+	noText := &roomcastv1.ServerFrame{Id: 3, Frame: &roomcastv1.ServerFrame_Subscribed_{Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: "\xff"}}}
+	want := Protobuf.EncodeServer(ErrorFrame(3, &room.Error{Kind: room.Internal}))
+	if got := Protobuf.EncodeServer(noText); !bytes.Equal(got, want) {
+		t.Errorf("got %q for text that is no UTF-8, want %q", got, want)
 	}
 }
 
@@ -102,7 +127,7 @@ func TestErrorFrame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := string(EncodeServer(ErrorFrame(4, tc.err))); got != tc.want {
+			if got := string(JSON.EncodeServer(ErrorFrame(4, tc.err))); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})

@@ -41,9 +41,3 @@ func AppendHeader(dst []byte, opcode Opcode, n int) []byte {
 		return binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
 	}
 }
-
-// Frame returns one finished frame from the server: header and payload.
-func Frame(opcode Opcode, payload []byte) []byte {
-	frame := AppendHeader(make([]byte, 0, MaxHeader+len(payload)), opcode, len(payload))
-	return append(frame, payload...)
-}

@@ -85,7 +85,7 @@ func TestDecodeClient(t *testing.T) {
 		t.Run(text[:min(60, len(text))], func(t *testing.T) {
 			t.Parallel()
 			data := []byte(text)
-			got, err := DecodeClient(data)
+			got, err := JSON.DecodeClient(data)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +187,7 @@ func TestDecodeClientRefuses(t *testing.T) {
 	for text, want := range badFrames() {
 		t.Run(text[:min(60, len(text))], func(t *testing.T) {
 			t.Parallel()
-			frame, err := DecodeClient([]byte(text))
+			frame, err := JSON.DecodeClient([]byte(text))
 			e, ok := errors.AsType[*room.Error](err)
 			if !ok {
 				t.Fatalf("got error %v, want a *room.Error", err)
@@ -213,7 +213,7 @@ func FuzzDecodeClient(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := DecodeClient(data)
+		got, err := JSON.DecodeClient(data)
 		want := &roomcastv1.ClientFrame{}
 		protoErr := protojson.Unmarshal(data, want)
 		if err != nil {
@@ -250,23 +250,4 @@ func FuzzDecodeClient(f *testing.F) {
 			t.Fatalf("%q: got %v, want %v", data, got, want)
 		}
 	})
-}
-
-func BenchmarkDecodeClient(b *testing.B) {
-	for name, text := range map[string]string{
-		"subscribe": `{"id":1,"subscribe":{"room":"orders:42","after":"abc.123456.1z","presence":true}}`,
-		"publish":   `{"id":3,"publish":{"room":"orders:42","json":{"state":"paid","items":[` + strings.Repeat(`{"n":1},`, 25) + `{}]},"messageId":"m-1"}}`,
-		"ping":      `{"id":6,"ping":{}}`,
-	} {
-		b.Run("frame="+name, func(b *testing.B) {
-			data := []byte(text)
-			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := DecodeClient(data); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -14,17 +14,9 @@ import (
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 )
 
-// DecodeClient reads a client frame of the JSON subprotocol: the canonical protobuf
-// mapping, strictly. Names that are unknown or there twice, wrong types, text after
-// the frame and a frame without a request are errors. publish.json arrives as the
-// RawJson payload, verbatim, so that no digit of a number is lost. The frame keeps
-// nothing of data.
-//
-// The error is a *room.Error of kind Invalid with ReasonInvalidFrame whose
-// Field is a path such as "subscribe.room", or "frame". With it comes a frame that
-// has nothing but the id, 0 if there is none to be found, so that the refusal can
-// repeat it. Whether names, payloads and tokens are good is judged later.
-func DecodeClient(data []byte) (*roomcastv1.ClientFrame, error) {
+// decodeJSON reads a client frame of the JSON subprotocol: the canonical protobuf
+// mapping, strictly.
+func decodeJSON(data []byte) (*roomcastv1.ClientFrame, error) {
 	frame, f := decodeFrame(data)
 	if f != nil {
 		return &roomcastv1.ClientFrame{Id: findID(data)}, f.asError()

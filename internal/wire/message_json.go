@@ -6,11 +6,8 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-// AppendMessage appends the JSON server frame of one message. It is the hot path:
-// written by hand, it allocates nothing but dst's growth and means the same as
-// [EncodeServer] of the same message. A JSON body is appended as it was published;
-// it was validated then.
-func AppendMessage(dst []byte, m *room.Message, replayed bool) []byte {
+// appendMessageJSON appends the JSON server frame of one message.
+func appendMessageJSON(dst []byte, m *room.Message, replayed bool) []byte {
 	dst = append(dst, `{"message":{"room":`...)
 	dst = appendQuoted(dst, string(m.Room))
 	if m.ID != "" {
@@ -43,15 +40,17 @@ func appendBody(dst []byte, p room.Payload) []byte {
 	}
 }
 
-// SizeHint returns about how many bytes [AppendMessage] will append, for the first
-// allocation of dst: enough, but where a name has quotes.
-func SizeHint(m *room.Message) int {
-	n := len(`{"message":{"room":"","json":"","time":"","replayed":true}}`) + len(m.Room) + len(maxTime)
+// sizeJSON is about what [appendMessageJSON] appends.
+func sizeJSON(m *room.Message, replayed bool) int {
+	n := len(`{"message":{"room":"","json":"","time":""}}`) + len(m.Room) + len(maxTime)
 	if m.ID != "" {
 		n += len(`,"id":""`) + len(m.ID)
 	}
 	if m.Event != "" {
 		n += len(`,"event":""`) + len(m.Event)
+	}
+	if replayed {
+		n += len(`,"replayed":true`)
 	}
 	switch m.Payload.Kind {
 	case room.JSON:
