@@ -67,6 +67,11 @@ func TestFramesAllocateOnce(t *testing.T) { //nolint:paralleltest // AllocsPerRu
 				}
 			}
 		}
+		for name, frame := range answers() {
+			if n := testing.AllocsPerRun(100, func() { ServerFrame(f, frame) }); n != 1 {
+				t.Errorf("format %d, %s: got %v allocations an answer, want 1", f, name, n)
+			}
+		}
 	}
 }
 
