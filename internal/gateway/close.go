@@ -21,7 +21,7 @@ type closing struct {
 
 // Close codes.
 const (
-	codeBinary     = 1003
+	codeOpcode     = 1003
 	codeInternal   = 1011
 	codeRestart    = 1012
 	codeBadRequest = 4400
@@ -37,7 +37,8 @@ const (
 var (
 	closeNode     = closing{code: codeRestart, word: "DRAINING", retry: 100 * time.Millisecond} //nolint:gochecknoglobals // a table
 	closeInternal = closing{code: codeInternal, word: "INTERNAL"}                               //nolint:gochecknoglobals // a table
-	closeBinary   = closing{code: codeBinary, word: "BINARY_FRAME"}                             //nolint:gochecknoglobals // a table
+	closeBinary   = closing{code: codeOpcode, word: "BINARY_FRAME"}                             //nolint:gochecknoglobals // a table
+	closeText     = closing{code: codeOpcode, word: "TEXT_FRAME"}                               //nolint:gochecknoglobals // a table
 	closeBad      = closing{code: codeBadRequest, word: "BAD_REQUESTS"}                         //nolint:gochecknoglobals // a table
 	closeNoAuth   = closing{code: codeTimeout, word: "AUTH_TIMEOUT", retry: time.Second}        //nolint:gochecknoglobals // a table
 	closeStalled  = closing{code: codeTimeout, word: "FRAME_STALLED", retry: time.Second}       //nolint:gochecknoglobals // a table

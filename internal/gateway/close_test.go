@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // rest reads all bytes that follow on the connection.
@@ -197,9 +199,11 @@ func TestConnectionEndedIsLogged(t *testing.T) {
 // panics breaks where a part of a session calls out.
 type panics struct{}
 
-func (panics) Read(context.Context, room.Name, room.Position, int) (room.Page, error) {
-	panic("reading the log") //nolint:forbidigo // what the test is about
+func (panics) write([][]byte) (int64, bool, error) {
+	panic("writing") //nolint:forbidigo // what the test is about
 }
+
+func (panics) close() {}
 
 func (panics) Publish(context.Context, *room.Publication, func(room.Ack, error)) {
 	panic("publishing") //nolint:forbidigo // what the test is about
@@ -209,21 +213,32 @@ func (panics) Publish(context.Context, *room.Publication, func(room.Ack, error))
 func TestPanicCostsOneSocket(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ request, logged string }{
-		"reader": {`{"publish":{"room":"chat:1"}}`, "publishing"},
-		"writer": {`{"subscribe":{"room":"a","after":"e.5.c"}}`, "reading the log"},
+		"reader":  {`{"publish":{"room":"chat:1"}}`, "publishing"},
+		"flusher": {`{"id":1,"ping":{}}`, "writing"},
 	}
 	for part, test := range tests {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			broken := func(c *Config, b *bus) {
 				guests(c, b)
-				c.Log, c.NewSequence = panics{}, func() Sequence { return panics{} }
+				c.NewSequence = func() Sequence { return panics{} }
 			}
 			inBubble(t, broken, func(w *world) {
 				t := w.t
-				p, other := w.guest("?room=b"), w.guest("")
+				p := w.guest("?room=b")
+				if part == "flusher" {
+					p.want(`{"subscribed":{"room":"b","position":"@10"}}`)
+					synctest.Wait()
+					for s := range w.gw.sessions {
+						s.w.sock = panics{}
+					}
+				}
+				other := w.guest("")
 				p.send(test.request)
-				p.wantClose(1011, "INTERNAL")
+				if part == "reader" {
+					p.wantClose(1011, "INTERNAL")
+				}
+				elapse(2 * closeGrace)
 				w.wantCloses(map[string]int{"1011": 1})
 				for _, want := range []string{`"msg":"panic"`, `"part":"` + part, test.logged, "close_test.go"} {
 					if !strings.Contains(w.logs.String(), want) {
@@ -246,7 +261,7 @@ func TestClosingReasonsFit(t *testing.T) {
 		t.Errorf("got %q, want the detail left out", got)
 	}
 	for _, how := range []closing{
-		closeNode, closeInternal, closeBinary, closeBad, closeNoAuth, closeStalled,
+		closeNode, closeInternal, closeBinary, closeText, closeBad, closeNoAuth, closeStalled,
 		closeTooFast, closeUnread, closeExpired, closeTooSlow, closeNoPong,
 	} {
 		// The contract's §7: 4408 and 4429 always say when to come again.
@@ -365,7 +380,7 @@ func TestDrainDuringHandshake(t *testing.T) {
 		t := w.t
 		w.gw.Drain(t.Context(), 0)
 		ours, theirs := net.Pipe()
-		go w.gw.serve(newSession(w.gw, theirs, "x", nil), nil)
+		go w.gw.serve(newSession(w.gw, theirs, wire.JSON, "x", nil), nil)
 		data, err := io.ReadAll(ours)
 		if err != nil || string(data) != serverClose(1012, "DRAINING retry_ms=100") {
 			t.Errorf("got %q, %v", data, err)

@@ -25,7 +25,7 @@ func (d *drain) left(now time.Time) time.Duration {
 
 // Drain stops taking sockets, asks those that are open to move within the window,
 // and closes with 1012 what is left when it ends or ctx does. It returns when every
-// socket is closed; a socket that does not take its close frame, or does not answer
+// socket is closed and the gateway has ended; a socket that does not take its close frame, or does not answer
 // it, gets a second for each.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	by := time.Now().Add(window)
@@ -48,7 +48,6 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	defer end.Stop()
 	select {
 	case <-gone:
-		return
 	case <-end.C:
 	case <-ctx.Done():
 	}
@@ -56,6 +55,7 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 		s.shut(closeNode)
 	}
 	<-gone
+	g.stop()
 }
 
 // tellDrain asks the peer to move, once. A socket that has not had its welcome is

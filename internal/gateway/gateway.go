@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -13,12 +15,8 @@ import (
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
 )
-
-// Log reads rooms' logs for cursors that are behind their ring.
-type Log interface {
-	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
-}
 
 // Sequence publishes for one socket, in its order; see the bus for what it promises.
 type Sequence interface {
@@ -34,7 +32,6 @@ type Verifier interface {
 type Config struct {
 	Node, Version  string
 	Hub            *hub.Hub
-	Log            Log
 	NewSequence    func() Sequence
 	Verifier       Verifier
 	Anonymous      *auth.Caller // who connects without a token; nil = nobody may
@@ -56,6 +53,11 @@ type Gateway struct {
 	proxies  proxyList
 	upgrader websocket.Upgrader
 	drain    drain
+	flushers []*flusher
+	next     atomic.Uint32 // flusher
+	pollers  pollers
+	writers  sync.WaitGroup // the flushers
+	stopped  sync.Once
 
 	mu       sync.Mutex
 	sessions map[*session]struct{} // guarded by mu
@@ -91,13 +93,34 @@ func New(cfg Config) (*Gateway, error) {
 		HandshakeTimeout: handshakeTimeout,
 		ReadBufferSize:   256, // only the handshake goes through gorilla
 		WriteBufferSize:  256,
-		Subprotocols:     []string{protocolJSON},
+		Subprotocols:     []string{wire.JSON.Subprotocol(), wire.Protobuf.Subprotocol()},
 		CheckOrigin:      func(*http.Request) bool { return true }, // checked before, with a reason
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, err error) {
 			refuse(w, status, string(room.ReasonHandshake)+": "+err.Error())
 		},
 	}
+	for range runtime.GOMAXPROCS(0) {
+		f := newFlusher(g)
+		g.flushers = append(g.flushers, f)
+		g.writers.Go(f.run)
+	}
 	return g, nil
+}
+
+// nextFlusher returns a flusher for a new socket.
+func (g *Gateway) nextFlusher() *flusher {
+	return g.flushers[int(g.next.Add(1))%len(g.flushers)]
+}
+
+// stop ends the flushers, once no session is left.
+func (g *Gateway) stop() {
+	g.stopped.Do(func() {
+		for _, f := range g.flushers {
+			close(f.stop)
+		}
+	})
+	g.writers.Wait()
+	g.pollers.stop()
 }
 
 // Handler serves the public listener's paths.
@@ -150,9 +173,10 @@ func (g *Gateway) serve(s *session, caller *auth.Caller) {
 		go s.run(caller)
 		return
 	}
-	s.shut(closeNode)
-	s.sendClose(closeNode)
-	s.drop()
+	s.cancel()
+	_ = s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	_, _ = s.conn.Write(closeNode.frame())
+	_ = s.conn.Close()
 }
 
 // add registers a session and reports false if the gateway takes no more.
@@ -162,6 +186,7 @@ func (g *Gateway) add(s *session) bool {
 	if g.drain.begun() {
 		return false
 	}
+	s.w.sock = s.newSocket(s.conn)
 	g.sessions[s] = struct{}{}
 	g.wg.Add(1)
 	g.cfg.Metrics.Connections.Inc()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sync"
+	"sync/atomic"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/hub"
@@ -19,6 +20,7 @@ const (
 // have news, and how to close.
 type outbox struct {
 	answered chan struct{} // one slot: the queue has shrunk
+	waiting  atomic.Bool   // there are control frames
 
 	mu      sync.Mutex // guards what follows
 	control [][]byte
@@ -35,6 +37,7 @@ func (o *outbox) push(frame []byte) {
 	defer o.mu.Unlock()
 	o.control = append(o.control, frame)
 	o.bytes += len(frame)
+	o.waiting.Store(true)
 }
 
 // owe reserves a place for an answer that comes later; pay gives it back.
@@ -91,24 +94,32 @@ func (o *outbox) how() closing {
 	return *o.end
 }
 
-// take hands over all that is there: control frames are appended to frames, cursors
-// to behind. Both are taken at once, so that a cursor never overtakes the answer that
-// was queued before its Start.
-func (o *outbox) take(frames [][]byte, behind []*hub.Cursor) ([][]byte, []*hub.Cursor, *closing) {
+// takeControl hands over the control frames: they are appended to dst.
+func (o *outbox) takeControl(dst [][]byte) [][]byte {
+	if !o.waiting.Load() {
+		return dst
+	}
 	o.mu.Lock()
-	frames = append(frames, o.control...)
-	behind = append(behind, o.behind...)
-	clear(o.control)
-	clear(o.behind)
-	o.control, o.behind, o.bytes = o.control[:0], o.behind[:0], 0
-	end := o.end
-	o.mu.Unlock()
-	return frames, behind, end
+	defer o.mu.Unlock()
+	dst = append(dst, o.control...)
+	o.control, o.bytes = nil, 0
+	o.waiting.Store(false)
+	return dst
+}
+
+// take hands over the cursors that need a turn, appended to dst, and how the socket
+// is to end, if it is.
+func (o *outbox) take(dst []*hub.Cursor) ([]*hub.Cursor, *closing) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	dst = append(dst, o.behind...)
+	o.behind = nil
+	return dst, o.end
 }
 
 // reply queues a server frame for the socket.
 func (s *session) reply(f *roomcastv1.ServerFrame) {
-	s.pushControl(wire.ServerFrame(wire.JSON, f))
+	s.pushControl(wire.ServerFrame(s.format, f))
 }
 
 // replyRaw queues a control frame of RFC 6455 §5.5.

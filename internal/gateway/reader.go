@@ -137,14 +137,18 @@ func (s *session) onPong([]byte) error {
 
 // onMessage takes one request, once there is room for its answer.
 func (s *session) onMessage(op opcode, payload []byte) error {
-	if op != wire.OpText {
-		s.shut(closeBinary)
+	if op != s.format.Opcode() {
+		if op == wire.OpBinary {
+			s.shut(closeBinary)
+		} else {
+			s.shut(closeText)
+		}
 		return nil
 	}
 	if !s.waitForRoom() {
 		return nil
 	}
-	frame, err := wire.JSON.DecodeClient(payload)
+	frame, err := s.format.DecodeClient(payload)
 	if err != nil {
 		s.answer(frame.GetId(), err)
 		s.reader.bad++

@@ -7,43 +7,50 @@ import (
 	"net"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
-// session is one open socket: a goroutine that reads, one that writes.
+// session is one open socket: a goroutine reads it, its flusher writes it.
 type session struct {
 	// static
 	gw      *Gateway
 	conn    net.Conn
 	id      string // unique in the cluster
+	format  wire.Format
 	remote  string
 	log     *slog.Logger
 	since   time.Time
 	ctx     context.Context //nolint:containedctx // the socket's life
 	cancel  context.CancelFunc
-	wake    chan struct{} // one slot: the writer has something to do
+	flusher *flusher
+	flushed chan struct{} // closed once the flusher has let the session go
 	queries []string      // ?room= of the request; owned by readLoop
 
 	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by readLoop
 
 	reader requests // owned by readLoop
 	out    outbox   // its own lock
+	w      writer   // owned by the flusher's goroutine
+
+	queued   atomic.Bool // in the flusher's queue
+	writable atomic.Bool // the socket takes more
+	readDone atomic.Bool // the read loop has ended
+	dropped  atomic.Bool // the connection is closed
 
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
 	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
 	told     atomic.Bool  // the peer knows that this node is draining
 	received atomic.Int64 // bytes
-	sent     atomic.Int64 // bytes
 }
 
-func newSession(g *Gateway, conn net.Conn, remote string, queries []string) *session {
+func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, queries []string) *session {
 	id := strings.ToLower(rand.Text()[:16])
 	s := &session{
 		gw:      g,
@@ -53,11 +60,14 @@ func newSession(g *Gateway, conn net.Conn, remote string, queries []string) *ses
 		log:     g.log.With("connection", id),
 		since:   time.Now(),
 		queries: queries,
-		wake:    make(chan struct{}, 1),
+		format:  format,
+		flusher: g.nextFlusher(),
+		flushed: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reader.rooms = make(map[room.Name]*hub.Cursor)
 	s.out.answered = make(chan struct{}, 1)
+	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
 	return s
 }
 
@@ -65,15 +75,12 @@ func newSession(g *Gateway, conn net.Conn, remote string, queries []string) *ses
 // bring the token.
 func (s *session) run(caller *auth.Caller) {
 	defer s.gw.remove(s)
-	var reader sync.WaitGroup
-	reader.Go(func() { s.guard("reader", func() { s.readLoop(caller) }) })
-	if !s.guard("writer", s.writeLoop) {
-		s.guard("close", func() { s.sendClose(s.out.how()) })
-	}
-	grace := time.AfterFunc(closeGrace, s.drop) // for the peer's close frame
-	reader.Wait()
-	grace.Stop()
-	s.cancel()
+	s.signal() // its clocks run from now on
+	s.guard("reader", func() { s.readLoop(caller) })
+	s.shut(closeGone) // if nothing else has ended it
+	s.readDone.Store(true)
+	s.signal()
+	<-s.flushed
 	_ = s.conn.Close()
 	s.guard("leave", func() {
 		for _, c := range s.reader.rooms {
@@ -104,7 +111,7 @@ func (s *session) ended() {
 	attrs := []any{
 		"user", s.User(), "remote", s.remote, "code", how.code, "reason", how.word,
 		"duration", time.Since(s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
-		"bytes_in", s.received.Load(), "bytes_out", s.sent.Load(),
+		"bytes_in", s.received.Load(), "bytes_out", s.w.sent,
 	}
 	if how.refused != nil {
 		attrs = append(attrs, "err", how.refused)
@@ -120,28 +127,39 @@ func (s *session) User() string {
 	return ""
 }
 
-// Behind takes note that a cursor has news. The hub calls it with a room's lock held.
+// Format is how the socket's frames are written.
+func (s *session) Format() wire.Format { return s.format }
+
+// Lane is the flusher's half of the hub.
+func (s *session) Lane() *hub.Lane { return s.flusher.lane }
+
+// Behind takes note that a cursor needs a turn. The hub may call it with a room's lock
+// held.
 func (s *session) Behind(c *hub.Cursor) {
 	s.out.behindOf(c)
 	s.signal()
 }
 
+// signal asks the flusher for a turn.
 func (s *session) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if s.queued.CompareAndSwap(false, true) {
+		s.flusher.push(task{session: s})
 	}
+}
+
+// ready takes note that the socket takes more.
+func (s *session) ready() {
+	s.writable.Store(true)
+	s.signal()
 }
 
 // shut begins to close the socket; the first call counts. What is queued before it
 // is still written, for a second at most.
 func (s *session) shut(how closing) {
-	if !s.out.close(how) {
-		return
+	if s.out.close(how) {
+		s.cancel()
+		s.signal()
 	}
-	s.cancel()
-	_ = s.conn.SetWriteDeadline(time.Now().Add(closeGrace)) // the writer may be stuck
-	s.signal()
 }
 
 // gone ends a socket whose peer is gone: nothing more can be written.
@@ -152,7 +170,10 @@ func (s *session) gone() {
 
 // drop closes the connection below TLS: a peer that does not read would make the
 // alert that TLS ends with wait for seconds.
-func (s *session) drop() { _ = belowTLS(s.conn).Close() }
+func (s *session) drop() {
+	s.dropped.Store(true)
+	_ = belowTLS(s.conn).Close()
+}
 
 // belowTLS returns the connection that TLS, if any, runs on.
 func belowTLS(conn net.Conn) net.Conn {

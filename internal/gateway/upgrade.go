@@ -3,18 +3,12 @@ package gateway
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/room"
-)
-
-// Subprotocols, docs/protocol.md §1.
-const (
-	protocolJSON     = "roomcast.v1.json"
-	protocolProtobuf = "roomcast.v1.protobuf" // not served yet
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
 const (
@@ -39,9 +33,10 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 		g.reject(w, r, http.StatusForbidden, room.ReasonOrigin, "the page's Origin is not allowed; see --allowed-origins")
 		return
 	}
-	if !chooseSubprotocol(r) {
+	format, ok := chooseFormat(r)
+	if !ok {
 		g.reject(w, r, http.StatusBadRequest, room.ReasonSubprotocol, "none of the offered subprotocols is served; offer "+
-			protocolJSON+" or none ("+protocolProtobuf+" is not served yet)")
+			wire.JSON.Subprotocol()+", "+wire.Protobuf.Subprotocol()+" or none, which means the first")
 		return
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -67,20 +62,22 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	limitUnsent(belowTLS(ws.NetConn()))
-	g.serve(newSession(g, ws.NetConn(), g.proxies.clientAddr(r), query["room"]), caller)
+	g.serve(newSession(g, ws.NetConn(), format, g.proxies.clientAddr(r), query["room"]), caller)
 }
 
-// chooseSubprotocol reports whether one that the client offers is served; offering
-// none means JSON. It leaves only that one to the upgrader, which reads but the first
-// of several header lines.
-func chooseSubprotocol(r *http.Request) bool {
+// chooseFormat returns the format of the first subprotocol that the client offers and
+// that is served; offering none means JSON. It leaves only that one to the upgrader,
+// which reads but the first of several header lines.
+func chooseFormat(r *http.Request) (format wire.Format, ok bool) {
 	list := offered(r)
 	r.Header.Del("Sec-Websocket-Protocol")
-	if len(list) == 0 {
-		return true
+	for _, name := range list {
+		if format, ok = wire.FormatOf(name); ok {
+			r.Header.Set("Sec-Websocket-Protocol", name)
+			return format, true
+		}
 	}
-	r.Header.Set("Sec-Websocket-Protocol", protocolJSON)
-	return slices.Contains(list, protocolJSON)
+	return wire.JSON, len(list) == 0
 }
 
 // authenticate finds the token where the contract says. No token is no error: the

@@ -45,6 +45,7 @@ func newEdge(t *testing.T, withTLS bool, change func(*Config)) *edge {
 	}
 	t.Cleanup(func() {
 		gw.Drain(t.Context(), 0)
+		cfg.Hub.Close()
 		server.Close()
 	})
 	e.gw, e.addr = gw, server.Listener.Addr().String()
@@ -186,7 +187,7 @@ func TestHandshake(t *testing.T) {
 		"two hosts":             {[]string{"host: b.example"}, badRequest, nil},
 		"no host":               {[]string{"-Host"}, badRequest, nil},
 		"unknown subprotocol":   {[]string{"Sec-WebSocket-Protocol: mqtt"}, badRequest, []string{"SUBPROTOCOL_NOT_SERVED", "roomcast.v1.json"}},
-		"protobuf subprotocol":  {[]string{"Sec-WebSocket-Protocol: roomcast.v1.protobuf"}, badRequest, []string{"roomcast.v1.json", "roomcast.v1.protobuf is not served yet"}},
+		"protobuf subprotocol":  {[]string{"Sec-WebSocket-Protocol: mqtt, roomcast.v1.protobuf, roomcast.v1.json"}, http.StatusSwitchingProtocols, []string{"Sec-WebSocket-Protocol: roomcast.v1.protobuf"}},
 		"broken query":          {[]string{"GET /v1/ws?room=%zz HTTP/1.1"}, badRequest, []string{"query"}},
 		"100 rooms":             {[]string{"GET /v1/ws?" + strings.Repeat("room=a&", 100) + " HTTP/1.1"}, plain, nil},
 		"101 rooms":             {[]string{"GET /v1/ws?" + strings.Repeat("room=a&", 101) + " HTTP/1.1"}, badRequest, []string{"TOO_MANY_ROOMS", "100"}},

@@ -26,6 +26,7 @@ import (
 // and go to. Every room begins at position 10.
 type bus struct {
 	silent bool // static: rooms are never opened
+	hangs  bool // static: Read answers when its caller gives up
 
 	mu     sync.Mutex
 	rooms  map[room.Name]*hub.Room
@@ -102,7 +103,11 @@ func (b *bus) readCount() int {
 	return b.reads
 }
 
-func (b *bus) Read(_ context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
+func (b *bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
+	if b.hangs {
+		<-ctx.Done()
+		return room.Page{}, ctx.Err()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
@@ -157,6 +162,8 @@ func inBubble(t *testing.T, change func(*Config, *bus), test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, change)
+		defer w.hub.Close()
+		defer w.gw.Drain(context.Background(), 0) // also if the test gives up
 		test(w)
 		w.gw.Drain(t.Context(), 0)
 		synctest.Wait()
@@ -206,8 +213,8 @@ func newConfig(t testing.TB, b *bus, m *metrics.Metrics, logger *slog.Logger) Co
 		t.Fatal(err)
 	}
 	return Config{
-		Node: "n1", Version: "v1", Log: b, Verifier: verifier, Policies: policies, Metrics: m, Logger: logger,
-		Hub:         hub.New(hub.Config{Policies: policies, Source: b, Metrics: m, Logger: logger}),
+		Node: "n1", Version: "v1", Verifier: verifier, Policies: policies, Metrics: m, Logger: logger,
+		Hub:         hub.New(hub.Config{Policies: policies, Source: b, Log: b, Metrics: m, Logger: logger}),
 		NewSequence: func() Sequence { return sequence{bus: b} },
 		Ready:       func() bool { return true },
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
@@ -16,22 +17,38 @@ type Source interface {
 	Listen(r *Room) (stop func())
 }
 
+// Log reads rooms' logs for cursors that are behind their ring.
+type Log interface {
+	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
+}
+
 // Config is what a hub needs. Zero bounds mean the defaults.
 type Config struct {
 	Policies     *room.Policies
 	Source       Source
+	Log          Log
 	RingMessages uint64 // entries that a room keeps in memory; 0 = 512
 	RingBytes    int    // frame bytes that a room keeps in memory; 0 = 1 MiB
+	PageBytes    int    // about how many bytes of pages all rooms keep together; 0 = 32 MiB
 	Metrics      *metrics.Metrics
 	Logger       *slog.Logger
 }
 
+// idleAfter is how long a ring is kept that gets no message: who comes back later
+// reads the log.
+const idleAfter = 30 * time.Second
+
 // Hub is this node's rooms. Safe for concurrent use.
 type Hub struct {
-	cfg Config // static
+	cfg   Config // static
+	shelf shelf
+	reads reads
 
 	mu    sync.Mutex
 	rooms map[room.Name]*Room // guarded by mu
+
+	warmMu sync.Mutex // after Room.mu
+	warm   []*Room    // whose ring may hold something
 }
 
 // New returns a hub without rooms.
@@ -42,8 +59,18 @@ func New(cfg Config) *Hub {
 	if cfg.RingBytes == 0 {
 		cfg.RingBytes = 1 << 20
 	}
-	return &Hub{cfg: cfg, rooms: make(map[room.Name]*Room)}
+	if cfg.PageBytes == 0 {
+		cfg.PageBytes = 32 << 20
+	}
+	h := &Hub{cfg: cfg, rooms: make(map[room.Name]*Room)}
+	h.shelf.maxBytes = cfg.PageBytes
+	h.reads.hub = h
+	h.reads.ctx, h.reads.end = context.WithCancel(context.Background())
+	return h
 }
+
+// Close ends the reading of logs and waits for it. All cursors must have left.
+func (h *Hub) Close() { h.reads.close() }
 
 // Join makes a cursor in a room after a position: the zero position means from now
 // on. It waits until the room's place in the log is known, or ctx ends (kind
@@ -60,7 +87,7 @@ func (h *Hub) Join(ctx context.Context, name room.Name, after room.Position, sub
 			Msg: "the room's log does not answer", RetryAfter: waitRetry, Err: ctx.Err(),
 		}
 	}
-	c, pos := r.join(h, after, sub)
+	c, pos := r.join(after, sub)
 	return c, pos, nil
 }
 
@@ -70,7 +97,7 @@ func (h *Hub) hold(name room.Name) *Room {
 	r := h.rooms[name]
 	fresh := r == nil
 	if fresh {
-		r = newRoom(name, h.cfg)
+		r = newRoom(name, h)
 		h.rooms[name] = r
 		h.cfg.Metrics.Rooms.Inc()
 	}
@@ -102,4 +129,39 @@ func (h *Hub) Rooms() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.rooms)
+}
+
+// keepWarm notes that a room's ring is no longer empty, so that it is emptied when
+// the room falls idle. The room's lock is held.
+func (h *Hub) keepWarm(r *Room) {
+	h.warmMu.Lock()
+	defer h.warmMu.Unlock()
+	h.warm = append(h.warm, r)
+	if len(h.warm) == 1 {
+		time.AfterFunc(idleAfter, h.cool)
+	}
+}
+
+// cool empties the rings of rooms that have been idle, and looks again later while
+// there are others.
+func (h *Hub) cool() {
+	h.warmMu.Lock()
+	list := h.warm
+	h.warm = nil
+	h.warmMu.Unlock()
+	now := time.Now()
+	var busy []*Room
+	for _, r := range list {
+		if !r.cool(now) {
+			busy = append(busy, r)
+		}
+	}
+	h.shelf.cool(now)
+	h.warmMu.Lock()
+	defer h.warmMu.Unlock()
+	timerRuns := len(h.warm) > 0
+	h.warm = append(h.warm, busy...)
+	if len(h.warm) > 0 && !timerRuns {
+		time.AfterFunc(idleAfter, h.cool)
+	}
 }

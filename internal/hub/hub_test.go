@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // quietSource is a bus that says nothing by itself.
@@ -28,42 +31,162 @@ func (q *quietSource) Listen(r *Room) func() {
 	return func() { q.stopped++ }
 }
 
-// reader is a subscriber that keeps what it is given.
-type reader struct {
-	user   string
-	behind []*Cursor
+// pages is a log that answers from a script: one page for each read, the last one
+// again and again.
+type pages struct {
+	mu    sync.Mutex
+	list  []room.Page
+	reads []room.Position
 }
 
-func (r *reader) Behind(c *Cursor) { r.behind = append(r.behind, c) }
-func (r *reader) User() string     { return r.user }
+func (p *pages) Read(_ context.Context, _ room.Name, after room.Position, _ int) (room.Page, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reads = append(p.reads, after)
+	if len(p.list) == 0 {
+		return room.Page{}, errors.New("nothing is to be read")
+	}
+	page := p.list[0]
+	if len(p.list) > 1 {
+		p.list = p.list[1:]
+	}
+	return page, nil
+}
 
-func newTestHub(t testing.TB, source Source, namespaces map[string]room.Policy) *Hub {
+func (p *pages) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.reads)
+}
+
+// world is a hub and one lane, whose goroutine is the test's.
+type world struct {
+	*Hub
+	t     testing.TB
+	lane  *Lane
+	parts []*Part
+	mu    sync.Mutex
+	turns []*Cursor
+}
+
+func newWorld(t testing.TB, source Source, log *pages) *world {
 	t.Helper()
-	policies, err := room.NewPolicies(namespaces)
+	eph, strict := room.DefaultPolicy(), room.DefaultPolicy()
+	eph.History.Size = 0
+	strict.Slow = room.SlowDisconnect
+	policies, err := room.NewPolicies(map[string]room.Policy{"eph": eph, "strict": strict})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{
-		Policies: policies, Source: source, RingMessages: 8, RingBytes: 4096,
+	w := &world{t: t}
+	w.Hub = New(Config{
+		Policies: policies, Source: source, Log: log, RingMessages: 8, RingBytes: 4096,
 		Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler),
 	})
+	t.Cleanup(w.Close)
+	w.lane = NewLane(func(p *Part) { w.parts = append(w.parts, p) })
+	return w
 }
 
-func ephemeral() map[string]room.Policy {
-	p := room.DefaultPolicy()
-	p.History.Size = 0
-	return map[string]room.Policy{"eph": p}
-}
-
-func mustJoin(t testing.TB, h *Hub, name room.Name, after room.Position, sub Subscriber) (*Cursor, room.Position) {
-	t.Helper()
-	c, pos, err := h.Join(t.Context(), name, after, sub)
-	if err != nil {
-		t.Fatalf("join: %v", err)
+// settle gives turns until nobody wants one. In a bubble it waits for the log too.
+func (w *world) settle() {
+	for {
+		w.mu.Lock()
+		turns := w.turns
+		w.turns = nil
+		w.mu.Unlock()
+		if len(turns)+len(w.parts) == 0 {
+			return
+		}
+		for _, c := range turns {
+			r := c.sub.(*reader) //nolint:forcetypeassert // there is no other
+			for r.state = More; r.state == More; {
+				r.state = w.lane.Serve(c, maxFrames, now())
+			}
+		}
+		for len(w.parts) > 0 {
+			p := w.parts[0]
+			w.parts = w.parts[1:]
+			for w.lane.Walk(p, now()) {
+			}
+		}
 	}
-	t.Cleanup(c.Leave)
+}
+
+func now() time.Time { return time.Unix(1_700_000_100, 0) }
+
+// reader is a subscriber that keeps what it is given.
+type reader struct {
+	w      *world
+	user   string
+	format wire.Format
+	room   int // frames that it takes; 0 = all, -1 = none
+	got    []string
+	behind int
+	state  State
+	quiet  bool // keep nothing
+}
+
+func (r *reader) User() string        { return r.user }
+func (r *reader) Format() wire.Format { return r.format }
+func (r *reader) Lane() *Lane         { return r.w.lane }
+
+func (r *reader) Behind(c *Cursor) {
+	r.behind++
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	r.w.turns = append(r.w.turns, c)
+}
+
+func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
+	if c.Left() || r.room < 0 {
+		return 0
+	}
+	if r.room > 0 {
+		frames = frames[:min(r.room, len(frames))]
+		if r.room -= len(frames); r.room == 0 {
+			r.room = -1
+		}
+	}
+	for _, f := range frames {
+		if !r.quiet {
+			r.got = append(r.got, shown(r.w.t, f))
+		}
+	}
+	return len(frames)
+}
+
+// join makes a started cursor of a new reader.
+func (w *world) join(name room.Name, after room.Position) (*Cursor, *reader) {
+	w.t.Helper()
+	r := &reader{w: w, user: "ann"}
+	c, pos, err := w.Join(w.t.Context(), name, after, r)
+	if err != nil {
+		w.t.Fatalf("join: %v", err)
+	}
+	want := after
+	if after.IsZero() {
+		want = c.part.room.head
+	}
+	if !c.part.room.Policy.Stored() {
+		want = room.Position{}
+	}
+	if pos != want {
+		w.t.Errorf("joined at %v, want %v", pos, want)
+	}
+	w.t.Cleanup(c.Leave)
 	c.Start()
-	return c, pos
+	return c, r
+}
+
+// want settles and compares what the reader has got since.
+func (r *reader) want(state State, want ...string) {
+	r.w.t.Helper()
+	r.w.settle()
+	if fmt.Sprint(r.got) != fmt.Sprint(want) || r.state != state {
+		r.w.t.Fatalf("got %v (state %d), want %v (state %d)", r.got, r.state, want, state)
+	}
+	r.got = nil
 }
 
 func at(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq, Check: uint32(seq) + 7} }
@@ -76,6 +199,30 @@ func message(name room.Name, seq uint64) *room.Message {
 	}
 }
 
+// messages returns those from one sequence to another.
+func messages(from, to uint64) []*room.Message {
+	var list []*room.Message
+	for seq := from; seq <= to; seq++ {
+		list = append(list, message("a", seq))
+	}
+	return list
+}
+
+// texts is how they are shown.
+func texts(from, to uint64, mark string) []string {
+	var list []string
+	for seq := from; seq <= to; seq++ {
+		list = append(list, fmt.Sprint("m ", seq, mark))
+	}
+	return list
+}
+
+func (c *Cursor) append(from, to uint64) {
+	for _, m := range messages(from, to) {
+		c.part.room.Append(m)
+	}
+}
+
 // shown is what a frame tells: "m 5", "m 5 replayed", "gap RESET".
 func shown(t testing.TB, frame []byte) string {
 	t.Helper()
@@ -85,6 +232,9 @@ func shown(t testing.TB, frame []byte) string {
 			Replayed bool
 		}
 		Gap *struct{ Reason string }
+	}
+	if frame[0]&0xF == byte(wire.OpBinary) {
+		return fmt.Sprintf("%d bytes", len(frame))
 	}
 	body := frame[bytes.IndexByte(frame, '{'):]
 	if err := json.Unmarshal(body, &f); err != nil {
@@ -100,80 +250,92 @@ func shown(t testing.TB, frame []byte) string {
 	}
 }
 
-func take(t testing.TB, c *Cursor) ([]string, State) {
-	t.Helper()
-	frames, state := c.Take(nil, 64, time.Unix(1_700_000_100, 0))
-	var all []string
-	for _, f := range frames {
-		all = append(all, shown(t, f))
-	}
-	return all, state
-}
-
-func wantTake(t testing.TB, c *Cursor, state State, want ...string) {
-	t.Helper()
-	got, gotState := take(t, c)
-	if fmt.Sprint(got) != fmt.Sprint(want) || gotState != state {
-		t.Fatalf("took %v (state %d), want %v (state %d)", got, gotState, want, state)
-	}
-}
-
 func TestLive(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	var sub reader
-	c, pos := mustJoin(t, h, "a", room.Position{}, &sub)
-	if pos != at(10) {
-		t.Errorf("joined at %v, want the head", pos)
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	c, r := w.join("a", room.Position{})
+	r.want(Current)
+	c.append(11, 13)
+	if len(w.parts) != 1 || r.behind != 0 {
+		t.Errorf("queued %d times, %d turns of its own; want once until the part is current, and none", len(w.parts), r.behind)
 	}
-	wantTake(t, c, Current)
-	for seq := uint64(11); seq <= 13; seq++ {
-		c.room.Append(message("a", seq))
-	}
-	if len(sub.behind) != 1 {
-		t.Errorf("told behind %d times, want once until the cursor is current", len(sub.behind))
-	}
-	wantTake(t, c, Current, "m 11", "m 12", "m 13")
-	c.room.Append(message("a", 14))
-	if len(sub.behind) != 2 {
-		t.Errorf("told behind %d times, want again after the cursor was current", len(sub.behind))
-	}
+	r.want(Current, texts(11, 13, "")...)
+	c.append(14, 14)
+	r.want(Current, "m 14")
 }
 
 func TestNothingBeforeStartOrAfterLeave(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	var sub reader
-	c, _, err := h.Join(t.Context(), "a", room.Position{}, &sub)
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	r := &reader{w: w}
+	c, _, err := w.Join(t.Context(), "a", room.Position{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.room.Append(message("a", 11))
-	if len(sub.behind) != 0 {
-		t.Fatal("told behind before Start")
-	}
+	c.append(11, 11)
+	r.want(Current)
 	c.Start()
-	if len(sub.behind) != 1 {
-		t.Fatal("not told behind by Start, though a message came before it")
-	}
+	r.want(Current, "m 11")
+	c.append(12, 12)
 	c.Leave()
-	wantTake(t, c, Current)
+	r.want(Current)
 }
 
 func TestWithheld(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	ann, _ := mustJoin(t, h, "a", room.Position{}, &reader{user: "ann"})
-	bob, _ := mustJoin(t, h, "a", room.Position{}, &reader{user: "bob"})
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	c, ann := w.join("a", room.Position{})
+	_, bob := w.join("a", room.Position{})
+	bob.user = "bob"
 	excluded := message("a", 11)
 	excluded.ExcludeUser = "ann"
 	expired := message("a", 12)
 	expired.Expires = time.Unix(1_700_000_099, 0)
-	ann.room.Append(excluded)
-	ann.room.Append(expired)
-	ann.room.Append(message("a", 13))
-	wantTake(t, ann, Current, "m 13")
-	wantTake(t, bob, Current, "m 11", "m 13")
+	c.part.room.Append(excluded)
+	c.part.room.Append(expired)
+	c.append(13, 13)
+	ann.want(Current, "m 13")
+	bob.want(Current, "m 11", "m 13")
+	c.append(14, 14)
+	ann.want(Current, "m 14")
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	c, text := w.join("a", room.Position{})
+	binary := &reader{w: w, format: wire.Protobuf}
+	other, _, err := w.Join(t.Context(), "a", room.Position{}, binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Leave)
+	other.Start()
+	c.append(11, 11)
+	text.want(Current, "m 11")
+	binary.want(Current, fmt.Sprint(len(wire.MessageFrame(wire.Protobuf, message("a", 11), false)), " bytes"))
+}
+
+// TestFullGetsTheRest: a subscriber that takes less than there is leaves the walk, and
+// comes back to it.
+func TestFullGetsTheRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	c, full := w.join("a", room.Position{})
+	_, other := w.join("a", room.Position{})
+	full.room = 2
+	c.append(11, 15)
+	full.want(Full, "m 11", "m 12")
+	other.want(Current, texts(11, 15, "")...)
+	if len(c.part.cursors) != 1 {
+		t.Errorf("%d cursors walk, want the other one", len(c.part.cursors))
+	}
+	full.room = 0
+	full.Behind(c)
+	full.want(Current, texts(13, 15, "")...)
+	c.append(16, 16)
+	full.want(Current, "m 16")
+	other.want(Current, "m 16")
 }
 
 func TestPlaces(t *testing.T) {
@@ -184,182 +346,242 @@ func TestPlaces(t *testing.T) {
 	// The ring holds 13 to 20; the room was opened at 10.
 	tests := map[string]struct {
 		after room.Position
-		state State
-		want  []string
+		log   bool // is read
+		first uint64
 	}{
-		"head":                          {at(20), Current, nil},
-		"in the ring":                   {at(18), Current, []string{"m 19 replayed", "m 20 replayed"}},
-		"just before the ring":          {at(12), Current, []string{"m 13 replayed", "m 14 replayed", "m 15 replayed", "m 16 replayed", "m 17 replayed", "m 18 replayed", "m 19 replayed", "m 20 replayed"}},
-		"behind the ring":               {at(11), InLog, nil},
-		"another check":                 {other, InLog, nil},
-		"above the head":                {at(21), InLog, nil},
-		"another epoch":                 {room.Position{Epoch: "x", Seq: 18, Check: 3}, InLog, nil},
-		"a watermark in the ring":       {watermark(18), Current, []string{"m 19 replayed", "m 20 replayed"}},
-		"a watermark behind the ring":   {watermark(9), InLog, nil},
-		"a watermark above the head":    {watermark(25), InLog, nil},
-		"a watermark just at the floor": {watermark(12), Current, []string{"m 13 replayed", "m 14 replayed", "m 15 replayed", "m 16 replayed", "m 17 replayed", "m 18 replayed", "m 19 replayed", "m 20 replayed"}},
+		"head":                          {at(20), false, 21},
+		"in the ring":                   {at(18), false, 19},
+		"just before the ring":          {at(12), false, 13},
+		"behind the ring":               {at(11), true, 0},
+		"another check":                 {other, true, 0},
+		"above the head":                {at(21), true, 0},
+		"another epoch":                 {room.Position{Epoch: "x", Seq: 18, Check: 3}, true, 0},
+		"a watermark in the ring":       {watermark(18), false, 19},
+		"a watermark behind the ring":   {watermark(9), true, 0},
+		"a watermark above the head":    {watermark(25), true, 0},
+		"a watermark just at the floor": {watermark(12), false, 13},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newTestHub(t, &quietSource{head: at(10)}, nil)
-			keep, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-			for seq := uint64(11); seq <= 20; seq++ {
-				keep.room.Append(message("a", seq))
+			w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+			keep, _ := w.join("a", room.Position{})
+			keep.append(11, 20)
+			w.settle()
+			c, r := w.join("a", test.after)
+			if test.log {
+				r.want(Waiting)
+				return
 			}
-			c, pos := mustJoin(t, h, "a", test.after, &reader{})
-			if pos != test.after {
-				t.Errorf("stands at %v, want %v", pos, test.after)
-			}
-			wantTake(t, c, test.state, test.want...)
-			if test.state == Current {
-				c.room.Append(message("a", 21))
-				wantTake(t, c, Current, "m 21")
-			}
+			r.want(Current, texts(test.first, 20, " replayed")...)
+			c.append(21, 21)
+			r.want(Current, "m 21")
 		})
 	}
 }
 
-func TestRefillReachesTheRing(t *testing.T) {
-	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	c, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	for seq := uint64(11); seq <= 40; seq++ {
-		c.room.Append(message("a", seq))
-	}
-	wantTake(t, c, InLog)
-	page := room.Page{More: true}
-	for seq := uint64(11); seq <= 25; seq++ {
-		page.Messages = append(page.Messages, message("a", seq))
-	}
-	page.Last = at(25)
-	frames, progress := c.Refill(nil, page, time.Now())
-	if len(frames) != 15 || !progress {
-		t.Fatalf("refill gave %d frames, progress %v; want 15, true", len(frames), progress)
-	}
-	wantTake(t, c, InLog) // the ring begins at 33
-	page = room.Page{Last: at(34)}
-	for seq := uint64(26); seq <= 34; seq++ {
-		page.Messages = append(page.Messages, message("a", seq))
-	}
-	c.Refill(nil, page, time.Now())
-	wantTake(t, c, Current, "m 35", "m 36", "m 37", "m 38", "m 39", "m 40")
+// inBubble runs a test whose log is read by other goroutines.
+func inBubble(t *testing.T, log *pages, test func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		test(t, newWorld(t, &quietSource{head: at(10)}, log))
+	})
 }
 
-func TestRefillTells(t *testing.T) {
+// wantRead is want after the log has been read.
+func (r *reader) wantRead(state State, want ...string) {
+	r.w.t.Helper()
+	for range 5 {
+		r.w.settle()
+		synctest.Wait()
+	}
+	r.want(state, want...)
+}
+
+func TestLogLeadsToTheRing(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{
+		{Messages: messages(11, 25), Last: at(25), More: true},
+		{Messages: messages(26, 34), Last: at(34), More: true},
+	}}
+	inBubble(t, log, func(t *testing.T, w *world) {
+		c, r := w.join("a", room.Position{})
+		twin, same := w.join("a", room.Position{})
+		r.room, same.room = -1, -1
+		c.append(11, 40) // the ring begins at 33
+		w.settle()
+		r.room, same.room = 0, 0
+		r.Behind(c)
+		r.wantRead(Current, texts(11, 40, "")...)
+		same.Behind(twin)
+		same.wantRead(Current, texts(11, 40, "")...)
+		if n := log.count(); n != 2 {
+			t.Errorf("the log was read %d times, want 2 for both", n)
+		}
+	})
+}
+
+func TestLogTells(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		page room.Page
 		want []string
-		then []string
 	}{
-		"another log": {
-			room.Page{Gap: room.Reset},
-			[]string{"gap RESET"},
-			nil,
-		},
+		"another log": {room.Page{Gap: room.Reset}, []string{"gap RESET"}},
 		"messages that have left": {
-			room.Page{Gap: room.Truncated, Messages: []*room.Message{message("a", 32)}, Last: at(32)},
-			[]string{"gap TRUNCATED", "m 32 replayed"},
-			[]string{"m 33 replayed", "m 34 replayed", "m 35 replayed", "m 36 replayed", "m 37 replayed", "m 38 replayed", "m 39 replayed", "m 40 replayed"},
+			room.Page{Gap: room.Truncated, Messages: messages(32, 32), Last: at(32)},
+			append([]string{"gap TRUNCATED"}, texts(32, 40, " replayed")...),
 		},
 		"an emptied log": {
 			room.Page{Gap: room.Truncated},
-			[]string{"gap TRUNCATED"},
-			[]string{"m 33 replayed", "m 34 replayed", "m 35 replayed", "m 36 replayed", "m 37 replayed", "m 38 replayed", "m 39 replayed", "m 40 replayed"},
+			append([]string{"gap TRUNCATED"}, texts(33, 40, " replayed")...),
+		},
+		"unreadable records": {
+			room.Page{Last: at(34), More: true},
+			texts(35, 40, " replayed"),
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newTestHub(t, &quietSource{head: at(10)}, nil)
-			keep, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-			for seq := uint64(11); seq <= 40; seq++ {
-				keep.room.Append(message("a", seq))
-			}
-			c, _ := mustJoin(t, h, "a", at(5), &reader{})
-			wantTake(t, c, InLog)
-			frames, _ := c.Refill(nil, test.page, time.Now())
-			var got []string
-			for _, f := range frames {
-				got = append(got, shown(t, f))
-			}
-			if fmt.Sprint(got) != fmt.Sprint(test.want) {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-			wantTake(t, c, Current, test.then...)
+			inBubble(t, &pages{list: []room.Page{test.page}}, func(t *testing.T, w *world) {
+				keep, _ := w.join("a", room.Position{})
+				keep.append(11, 40)
+				c, r := w.join("a", at(5))
+				r.wantRead(Current, test.want...)
+				c.append(41, 41)
+				r.wantRead(Current, "m 41")
+			})
 		})
 	}
 }
 
+// TestGapIsToldOnce though its subscriber takes one frame at a time.
+func TestGapIsToldOnce(t *testing.T) {
+	t.Parallel()
+	page := room.Page{Gap: room.Truncated, Messages: messages(30, 34), Last: at(34)}
+	inBubble(t, &pages{list: []room.Page{page}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 40)
+		c, r := w.join("a", at(5))
+		var got []string
+		for range 20 {
+			r.room = 1
+			r.Behind(c)
+			for range 3 {
+				w.settle()
+				synctest.Wait()
+			}
+			got = append(got, r.got...)
+			r.got = nil
+		}
+		if want := append([]string{"gap TRUNCATED"}, texts(30, 40, " replayed")...); fmt.Sprint(got) != fmt.Sprint(want) {
+			w.t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
 func TestLogThatStaysBehind(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	c, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	for seq := uint64(11); seq <= 20; seq++ {
-		c.room.Append(message("a", seq))
-	}
-	wantTake(t, c, InLog)
-	now := time.Now()
-	if frames, progress := c.Refill(nil, room.Page{}, now); len(frames) != 0 || progress {
-		t.Fatalf("got %d frames, progress %v from a log that shows nothing", len(frames), progress)
-	}
-	frames, progress := c.Refill(nil, room.Page{}, now.Add(patience))
-	if len(frames) != 1 || shown(t, frames[0]) != "gap TRUNCATED" || !progress {
-		t.Fatalf("got %d frames, want one gap after the patience", len(frames))
-	}
-	got, state := take(t, c)
-	if len(got) != 8 || state != Current {
-		t.Errorf("got %v, want the ring", got)
-	}
+	log := &pages{list: []room.Page{{}}}
+	inBubble(t, log, func(t *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 20)
+		_, r := w.join("a", at(10))
+		r.wantRead(Waiting)
+		<-time.After(patience - time.Millisecond)
+		r.wantRead(Waiting)
+		if n := log.count(); n < 10 || n > 50 {
+			t.Errorf("%d reads while the log is behind, want one a %s", n, logLag)
+		}
+		<-time.After(logLag + time.Millisecond)
+		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(13, 20, " replayed")...)...)
+	})
 }
 
 func TestBreak(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	current, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	behind, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	current.room.Append(message("a", 11))
-	wantTake(t, current, Current, "m 11")
-	head := room.Position{Epoch: "f", Seq: 3}
-	current.room.Break(room.Reset, head)
-	next := message("a", 4)
-	next.Position = room.Position{Epoch: "f", Seq: 4, Check: 9}
-	current.room.Append(next)
-	wantTake(t, current, Current, "gap RESET", "m 4")
-	wantTake(t, behind, InLog) // its log tells
-	late, pos := mustJoin(t, h, "a", room.Position{}, &reader{})
-	if pos.Epoch != "f" || pos.Seq != 4 {
-		t.Errorf("a late joiner stands at %v", pos)
-	}
-	wantTake(t, late, Current)
+	inBubble(t, &pages{list: []room.Page{{Gap: room.Reset}}}, func(t *testing.T, w *world) {
+		c, current := w.join("a", room.Position{})
+		slow, behind := w.join("a", room.Position{})
+		behind.room = -1
+		c.append(11, 11)
+		current.want(Current, "m 11")
+		c.part.room.Break(room.Reset, room.Position{Epoch: "f", Seq: 3})
+		next := message("a", 4)
+		next.Position = room.Position{Epoch: "f", Seq: 4, Check: 9}
+		c.part.room.Append(next)
+		current.want(Current, "gap RESET", "m 4")
+		behind.room = 0
+		behind.Behind(slow)
+		behind.wantRead(Current, "gap RESET") // its log tells
+		_, late := w.join("a", room.Position{})
+		late.want(Current)
+	})
 }
 
 func TestEphemeral(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{}, ephemeral())
-	c, pos := mustJoin(t, h, "eph:a", room.Position{}, &reader{})
-	if !pos.IsZero() {
-		t.Errorf("position %v in an ephemeral room", pos)
-	}
-	resumed, _ := mustJoin(t, h, "eph:a", at(3), &reader{})
-	wantTake(t, resumed, Current, "gap RESET")
+	w := newWorld(t, &quietSource{}, &pages{})
+	c, r := w.join("eph:a", room.Position{})
+	_, resumed := w.join("eph:a", at(3))
+	resumed.want(Current, "gap RESET")
 	for seq := uint64(1); seq <= 10; seq++ {
 		m := message("eph:a", seq)
 		m.Position = room.Position{}
-		c.room.Append(m)
+		c.part.room.Append(m)
 	}
-	wantTake(t, c, Current, "gap OVERFLOW", "m 3", "m 4", "m 5", "m 6", "m 7", "m 8", "m 9", "m 10")
+	r.want(Current, append([]string{"gap OVERFLOW"}, texts(3, 10, "")...)...)
+}
+
+// TestTooSlow: a policy may close who falls out of the ring, but not who resumes.
+func TestTooSlow(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{Messages: messages(6, 16), Last: at(16), More: true}}}, func(_ *testing.T, w *world) {
+		c, r := w.join("strict:a", room.Position{})
+		c.append(11, 20)
+		r.want(TooSlow)
+		_, resumed := w.join("strict:a", at(5))
+		resumed.wantRead(Current, texts(6, 20, " replayed")...)
+	})
+}
+
+// TestFurtherBehindIsTooSlow: the log is not read for ever for who never gets nearer.
+func TestFurtherBehindIsTooSlow(t *testing.T) {
+	t.Parallel()
+	u := &resume{}
+	head, pos, clock := at(1000), at(10), now()
+	for try := range 3 * catchUpTries {
+		for range 3 {
+			if !u.gains(head, pos, clock) {
+				t.Fatalf("too slow at look %d though it got nearer in between", try)
+			}
+			clock = clock.Add(catchUpTime / 2)
+		}
+		if pos.Seq += 10; try%2 == 0 {
+			head.Seq += 20
+		}
+	}
+	for try := range catchUpTries {
+		if !u.gains(head, pos, clock) && try < catchUpTries-2 {
+			t.Fatalf("too slow after %d looks, want %d", try, catchUpTries)
+		}
+		head.Seq += 20
+		clock = clock.Add(catchUpTime)
+	}
+	if u.gains(head, pos, clock) {
+		t.Error("reads on though it falls further behind all the time")
+	}
 }
 
 func TestJoinWaitsForTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := &quietSource{silent: true}
-		h := newTestHub(t, source, nil)
+		h := newWorld(t, source, &pages{})
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
-		_, _, err := h.Join(ctx, "a", room.Position{}, &reader{})
+		_, _, err := h.Join(ctx, "a", room.Position{}, &reader{w: h})
 		if e := room.AsError(err); e.Kind != room.Unavailable {
 			t.Errorf("got %v, want unavailable", err)
 		}
@@ -375,7 +597,9 @@ func TestRingBounds(t *testing.T) {
 	for seq := uint64(1); seq <= 50; seq++ {
 		m := message("a", seq)
 		m.Payload.Bytes = bytes.Repeat([]byte("x"), 200)
-		g.push(newEntry(m))
+		e := entry{msg: m}
+		e.frame(wire.JSON, false)
+		g.push(e)
 	}
 	if g.bytes > 1000 || g.end-g.first < 2 {
 		t.Errorf("ring holds %d entries of %d bytes; the bound is 1000 bytes", g.end-g.first, g.bytes)
@@ -385,38 +609,77 @@ func TestRingBounds(t *testing.T) {
 	}
 	huge := message("a", 51)
 	huge.Payload.Bytes = bytes.Repeat([]byte("x"), 5000)
-	g.push(newEntry(huge))
+	e := entry{msg: huge}
+	e.frame(wire.JSON, false)
+	g.push(e)
 	if g.end-g.first != 1 {
 		t.Errorf("ring holds %d entries after one over the bound, want that one", g.end-g.first)
 	}
 }
 
 func TestAppendAllocs(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the process
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	c, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	c, r := w.join("a", room.Position{})
 	m := message("a", 11)
-	// The frame; the ring has grown before.
-	for range 20 {
-		c.room.Append(m)
+	deliver := func() {
+		c.part.room.Append(m)
+		for len(w.parts) > 0 {
+			w.lane.Walk(w.parts[0], now())
+			w.parts = w.parts[:0]
+		}
+		r.got = nil
 	}
-	if n := testing.AllocsPerRun(100, func() { c.room.Append(m) }); n > 1 {
-		t.Errorf("Append allocates %v times a message, want once: its frame", n)
+	// The frame; ring and scratch have grown before.
+	r.quiet = true
+	for range 20 {
+		deliver()
+	}
+	if n := testing.AllocsPerRun(100, deliver); n > 1 {
+		t.Errorf("a message allocates %v times from Append to Deliver, want once: its frame", n)
 	}
 }
 
 func BenchmarkAppend(b *testing.B) {
 	for _, cursors := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("cursors=%d", cursors), func(b *testing.B) {
-			h := newTestHub(b, &quietSource{head: at(10)}, nil)
+			w := newWorld(b, &quietSource{head: at(10)}, &pages{})
 			var c *Cursor
 			for range cursors {
-				c, _ = mustJoin(b, h, "a", room.Position{}, &reader{})
+				c, _ = w.join("a", room.Position{})
 			}
 			m := message("a", 11)
 			b.ReportAllocs()
 			for b.Loop() {
-				c.room.Append(m)
+				c.part.room.Append(m)
 			}
 		})
+	}
+}
+
+// BenchmarkWalk is a pass over a room's cursors without the writing: what one delivery
+// costs beside it.
+func BenchmarkWalk(b *testing.B) {
+	for _, cursors := range []int{1, 1000, 10000} {
+		for _, batch := range []int{1, 8} {
+			b.Run(fmt.Sprintf("cursors=%d/messages=%d", cursors, batch), func(b *testing.B) {
+				w := newWorld(b, &quietSource{head: at(10)}, &pages{})
+				var c *Cursor
+				for range cursors {
+					cursor, r := w.join("a", room.Position{})
+					c, r.quiet = cursor, true
+				}
+				m := message("a", 11)
+				b.ReportAllocs()
+				for b.Loop() {
+					for range batch {
+						c.part.room.Append(m)
+					}
+					for w.lane.Walk(w.parts[0], now()) {
+					}
+					w.parts = w.parts[:0]
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*cursors*batch), "ns/delivery")
+			})
+		}
 	}
 }

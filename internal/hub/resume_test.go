@@ -2,7 +2,6 @@ package hub
 
 import (
 	"testing"
-	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -11,70 +10,58 @@ import (
 // to the ring as if nothing were missing.
 func TestResumeAtHeadOfBreak(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	keeper, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	keeper.room.Break(room.Truncated, at(10))
+	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
+	keep, _ := w.join("a", room.Position{})
+	keep.part.room.Break(room.Truncated, at(10))
 	for _, after := range []room.Position{at(10), {Epoch: "e", Seq: 15}} {
-		c, _ := mustJoin(t, h, "a", after, &reader{})
-		wantTake(t, c, InLog)
+		_, r := w.join("a", after)
+		r.want(Waiting)
 	}
-	keeper.room.Append(message("a", 20))
+	keep.append(20, 20)
 	for _, after := range []room.Position{at(10), {Epoch: "e", Seq: 15}} {
-		c, _ := mustJoin(t, h, "a", after, &reader{})
-		wantTake(t, c, InLog)
+		_, r := w.join("a", after)
+		r.want(Waiting)
 	}
-	c, _ := mustJoin(t, h, "a", at(20), &reader{})
-	wantTake(t, c, Current)
+	_, r := w.join("a", at(20))
+	r.want(Current)
 }
 
-// A break, then more than a ring of messages before the socket's writer comes round:
-// what followed the gap is in the log.
+// A break, then more than a ring of messages before the socket's turn: the log has
+// what followed, and tells the gap.
 func TestBreakThenRingTurnsOver(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(10)}, nil)
-	c, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	c.room.Break(room.Truncated, at(10))
-	for seq := uint64(20); seq < 40; seq++ {
-		c.room.Append(message("a", seq))
-	}
-	wantTake(t, c, InLog, "gap TRUNCATED")
-	if c.At() != at(10) {
-		t.Errorf("stands at %v, want where the break said", c.At())
-	}
-}
-
-// A page that holds only the position's own record is no progress: the log is
-// behind this node and must be asked again after a pause.
-func TestPageWithoutNewsIsNoProgress(t *testing.T) {
-	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(20)}, nil)
-	c, _ := mustJoin(t, h, "a", at(10), &reader{})
-	wantTake(t, c, InLog)
-	if _, progress := c.Refill(nil, room.Page{Last: at(10)}, time.Now()); progress {
-		t.Error("asks the log again without a pause")
-	}
+	log := &pages{list: []room.Page{{Gap: room.Truncated, Messages: messages(20, 33), Last: at(33), More: true}}}
+	inBubble(t, log, func(t *testing.T, w *world) {
+		c, r := w.join("a", room.Position{})
+		c.part.room.Break(room.Truncated, at(10))
+		c.append(20, 39)
+		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(20, 39, "")...)...)
+		if log.reads[0] != at(10) {
+			t.Errorf("the log was read after %v, want the position before the break", log.reads[0])
+		}
+	})
 }
 
 // Positions of a node that is ahead of this one are valid here: the log proves them,
 // and this node's ring begins below them.
 func TestPositionAheadOfThisNode(t *testing.T) {
 	t.Parallel()
-	h := newTestHub(t, &quietSource{head: at(5)}, nil)
-	keeper, _ := mustJoin(t, h, "a", room.Position{}, &reader{})
-	keeper.room.Append(message("a", 18))
-	for _, after := range []room.Position{at(30), {Epoch: "e", Seq: 30}} {
-		c, _ := mustJoin(t, h, "a", after, &reader{})
-		wantTake(t, c, InLog)
-		if frames, progress := c.Refill(nil, room.Page{}, time.Now()); len(frames) != 0 || !progress {
-			t.Fatalf("after %v: %d frames, progress %v", after, len(frames), progress)
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(18, 18)
+		c, ahead := w.join("a", at(30))
+		_, watermark := w.join("a", room.Position{Epoch: "e", Seq: 30})
+		ahead.wantRead(Current)
+		watermark.wantRead(Current)
+		for _, seq := range []uint64{25, 30, 31} {
+			keep.append(seq, seq)
 		}
-		wantTake(t, c, Current)
-	}
-	late, _ := mustJoin(t, h, "a", at(30), &reader{})
-	wantTake(t, late, InLog)
-	late.Refill(nil, room.Page{}, time.Now())
-	for _, seq := range []uint64{25, 30, 31} {
-		keeper.room.Append(message("a", seq))
-	}
-	wantTake(t, late, Current, "m 31")
+		ahead.wantRead(Current, "m 31")
+		watermark.wantRead(Current, "m 31")
+		keep.append(32, 32)
+		ahead.wantRead(Current, "m 32")
+		if c.resume != nil {
+			w.t.Error("it is still held to be ahead")
+		}
+	})
 }

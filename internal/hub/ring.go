@@ -1,30 +1,61 @@
 package hub
 
 import (
+	"time"
+
 	"github.com/roomcast/roomcast/internal/room"
 	"github.com/roomcast/roomcast/internal/wire"
 )
 
-// entry is one message in a ring, with its finished frames.
+// entry is one message with its finished frames, or a gap that every cursor passes in
+// its place.
 type entry struct {
-	msg    *room.Message
-	live   []byte // for those who were subscribed before the message
-	replay []byte // for those who came after it; made when first needed
+	msg    *room.Message           // nil: a gap
+	gap    *gap                    // nil: a message
+	frames [wire.Formats][2][]byte // by format; live, or for those who came after the message. Made when first needed
 }
 
-func newEntry(m *room.Message) entry {
-	return entry{msg: m, live: wire.MessageFrame(wire.JSON, m, false)}
+// gap tells that messages may be missing after a position.
+type gap struct {
+	reason room.GapReason
+	after  room.Position
+	goesOn room.Position // where the room goes on; zero: the next message tells
 }
 
-// frame returns the entry's finished frame.
-func (e *entry) frame(replayed bool) []byte {
-	if !replayed {
-		return e.live
+// frame returns the message's finished frame.
+func (e *entry) frame(f wire.Format, replayed bool) []byte {
+	kind := 0
+	if replayed {
+		kind = 1
 	}
-	if e.replay == nil {
-		e.replay = wire.MessageFrame(wire.JSON, e.msg, true)
+	if e.frames[f][kind] == nil {
+		e.frames[f][kind] = wire.MessageFrame(f, e.msg, replayed)
 	}
-	return e.replay
+	return e.frames[f][kind]
+}
+
+// plain reports whether everybody gets the entry, at any time.
+func (e *entry) plain() bool {
+	return e.gap == nil && e.msg.ExcludeUser == "" && e.msg.Expires.IsZero()
+}
+
+// withheld reports whether user must not see the message, or nobody any more at now.
+func (e *entry) withheld(user func() string, now time.Time) bool {
+	return e.msg.Expired(now) || e.msg.ExcludeUser != "" && e.msg.ExcludeUser == user()
+}
+
+// bytes is what the entry counts for: its frames, made or not.
+func (e *entry) bytes() int {
+	if e.gap != nil {
+		return 0
+	}
+	n := 0
+	for f := range e.frames {
+		for _, frame := range e.frames[f] {
+			n += len(frame)
+		}
+	}
+	return max(n, len(e.msg.Payload.Bytes))
 }
 
 // ring is the tail of a room's log. Entries are numbered from 0 for the life of the
@@ -34,7 +65,7 @@ type ring struct {
 	first, end  uint64  // entries kept: first <= n < end
 	bytes       int
 	floor       room.Position // everything in the log after this is in the ring
-	torn        bool          // messages may be missing between floor and the first entry
+	torn        bool          // messages may be missing between floor and the first message
 	maxMessages uint64
 	maxBytes    int
 }
@@ -53,23 +84,34 @@ func (g *ring) push(e entry) {
 	}
 	*g.at(g.end) = e
 	g.end++
-	g.bytes += len(e.live)
+	g.bytes += e.bytes()
 	for g.end-g.first > 1 && g.bytes > g.maxBytes {
 		g.drop()
 	}
 }
 
+// frame returns the frame of entry n, a message, and counts it if it is made now.
+func (g *ring) frame(n uint64, f wire.Format, replayed bool) []byte {
+	e := g.at(n)
+	before := e.bytes()
+	frame := e.frame(f, replayed)
+	g.bytes += e.bytes() - before
+	return frame
+}
+
 // drop forgets the oldest entry.
 func (g *ring) drop() {
 	old := g.at(g.first)
-	g.bytes -= len(old.live)
-	g.floor, g.torn = old.msg.Position, false
+	g.bytes -= old.bytes()
+	if old.msg != nil {
+		g.floor, g.torn = old.msg.Position, false
+	}
 	*old = entry{}
 	g.first++
 }
 
 func (g *ring) grow() {
-	slots := make([]entry, max(4, 2*len(g.slots)))
+	slots := make([]entry, max(1, 2*len(g.slots)))
 	mask := uint64(len(slots)) - 1
 	for n := g.first; n < g.end; n++ {
 		slots[n&mask] = *g.at(n)
@@ -78,9 +120,17 @@ func (g *ring) grow() {
 }
 
 // clear forgets all entries; the room goes on after floor. torn says that messages
-// between floor and the next entry may be missing.
+// between floor and the next one may be missing.
 func (g *ring) clear(floor room.Position, torn bool) {
 	g.slots, g.first, g.bytes, g.floor, g.torn = nil, g.end, 0, floor, torn
+}
+
+// shrink forgets all entries: the log has them, and tells the gap too.
+func (g *ring) shrink() {
+	for g.first < g.end {
+		g.drop()
+	}
+	g.slots = nil
 }
 
 // find returns the number of the first entry after pos, if the ring proves that
@@ -89,14 +139,18 @@ func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if pos.Epoch != g.floor.Epoch || pos.Seq < g.floor.Seq {
 		return 0, false
 	}
-	if g.torn && (g.first == g.end || pos.Seq < g.at(g.first).msg.Position.Seq) {
+	first := g.first // of the messages: a gap is passed only by those who were there
+	for first < g.end && g.at(first).gap != nil {
+		first++
+	}
+	if g.torn && (first == g.end || pos.Seq < g.at(first).msg.Position.Seq) {
 		return 0, false
 	}
 	if pos.Seq == g.floor.Seq {
-		return g.first, pos.Check == g.floor.Check || pos.IsWatermark()
+		return first, pos.Check == g.floor.Check || pos.IsWatermark()
 	}
 	// Newest first: most who resume are only a little behind.
-	for n := g.end; n > g.first; n-- {
+	for n := g.end; n > first; n-- {
 		p := g.at(n - 1).msg.Position
 		switch {
 		case p.Seq > pos.Seq:
@@ -106,5 +160,5 @@ func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 			return n, pos.IsWatermark() && n < g.end // above the head only the log can tell
 		}
 	}
-	return g.first, pos.IsWatermark() && g.first < g.end
+	return first, pos.IsWatermark() && first < g.end
 }

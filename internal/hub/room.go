@@ -7,48 +7,41 @@ import (
 	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // waitRetry is when to try again to join a room that could not be opened.
 const waitRetry = time.Second
-
-// Subscriber is who owns cursors: a socket.
-type Subscriber interface {
-	// Behind says that a cursor has news. It is called once until a Take has found
-	// the cursor current, with the room's lock held: it must not block and not call
-	// back.
-	Behind(c *Cursor)
-	// User is whose socket it is, for exclude_user.
-	User() string
-}
 
 // Room is one room of this node. The bus tells it what happens, from one goroutine.
 type Room struct {
 	// static
 	Name   room.Name
 	Policy room.Policy
-	cfg    Config
+	hub    *Hub
 	opened chan struct{} // closed once the room's place in the log is known
 
 	holds int // guarded by Hub.mu
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	open    bool
 	ended   bool
+	warm    bool // in Hub.warm
 	stop    func()
 	head    room.Position
 	ring    ring
-	cursors map[*Cursor]struct{}
+	parts   []*Part           // of the lanes that have had a cursor here; few
+	formats [wire.Formats]int // cursors by the format of their frames
+	last    time.Time         // when the newest message came
 }
 
-func newRoom(name room.Name, cfg Config) *Room {
+func newRoom(name room.Name, h *Hub) *Room {
 	return &Room{
-		Name:    name,
-		Policy:  cfg.Policies.Of(name),
-		cfg:     cfg,
-		opened:  make(chan struct{}),
-		ring:    ring{maxMessages: cfg.RingMessages, maxBytes: cfg.RingBytes},
-		cursors: make(map[*Cursor]struct{}),
+		Name:   name,
+		Policy: h.cfg.Policies.Of(name),
+		hub:    h,
+		opened: make(chan struct{}),
+		ring:   ring{maxMessages: h.cfg.RingMessages, maxBytes: h.cfg.RingBytes},
 	}
 }
 
@@ -69,7 +62,9 @@ func (r *Room) end() {
 	r.mu.Lock()
 	r.ended = true
 	stop := r.stop
+	r.ring.clear(r.head, false)
 	r.mu.Unlock()
+	r.hub.shelf.drop(r)
 	if stop != nil {
 		stop()
 	}
@@ -86,62 +81,111 @@ func (r *Room) Opened(head room.Position) {
 	close(r.opened)
 }
 
-// Append is hop 4: it encodes the room's next message once and marks its cursors as
-// behind. It never blocks.
+// Append is hop 4: it encodes the room's next message once for each format in use and
+// queues the parts that have cursors. It never blocks.
 func (r *Room) Append(m *room.Message) {
-	if r.cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		r.cfg.Logger.Debug("append", "hop", 4, "room", r.Name, "id", m.ID)
+	if r.hub.cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		r.hub.cfg.Logger.Debug("append", "hop", 4, "room", r.Name, "id", m.ID)
 	}
-	e := newEntry(m)
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.head = m.Position
-	r.ring.push(e)
-	r.markBehind()
+	if r.ended {
+		return
+	}
+	r.head, r.last = m.Position, now
+	e := entry{msg: m}
+	for f, cursors := range r.formats {
+		if cursors > 0 {
+			e.frame(wire.Format(f), false) //nolint:gosec // below Formats
+		}
+	}
+	r.push(e)
 }
 
 // Break says that messages may be missing before head, and why. Cursors at the old
-// head are told; those behind it read the log and find out there.
+// head pass a gap; those behind it read the log and find out there.
 func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.cursors {
-		if c.place == inRing && c.next == r.ring.end {
-			c.pending, c.pendingAt = reason, head
-		}
-	}
-	r.head = head
+	before := r.head
+	r.head, r.last = head, time.Now()
 	r.ring.clear(head, reason == room.Truncated)
-	r.markBehind()
+	r.hub.shelf.drop(r)
+	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
 }
 
-func (r *Room) markBehind() {
-	for c := range r.cursors {
-		c.markBehindLocked()
+// push appends an entry to the ring and queues the parts.
+func (r *Room) push(e entry) {
+	r.ring.push(e)
+	if !r.warm {
+		r.warm = true
+		r.hub.keepWarm(r)
 	}
+	for _, p := range r.parts {
+		p.news()
+	}
+}
+
+// cool empties the ring if no message has come for a while and every cursor is
+// current. It reports whether the room's ring is empty.
+func (r *Room) cool(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended && (now.Sub(r.last) < idleAfter || r.behind()) {
+		return false
+	}
+	r.ring.shrink()
+	r.warm = r.ring.first != r.ring.end
+	return !r.warm
+}
+
+// behind reports whether a cursor has not been given all that the ring holds.
+func (r *Room) behind() bool {
+	cursors := 0
+	for _, n := range r.formats {
+		cursors += n
+	}
+	for _, p := range r.parts {
+		if p.queued {
+			return true
+		}
+		cursors -= len(p.cursors)
+	}
+	return cursors > 0
+}
+
+// part returns the part of a lane.
+func (r *Room) part(l *Lane) *Part {
+	for _, p := range r.parts {
+		if p.lane == l {
+			return p
+		}
+	}
+	p := &Part{room: r, lane: l}
+	r.parts = append(r.parts, p)
+	return p
 }
 
 // join adds a cursor after a position.
-func (r *Room) join(h *Hub, after room.Position, sub Subscriber) (*Cursor, room.Position) {
-	c := &Cursor{hub: h, room: r, sub: sub, place: inRing}
+func (r *Room) join(after room.Position, sub Subscriber) (*Cursor, room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cursors[c] = struct{}{}
-	c.next = r.ring.end
-	c.at = r.head
+	c := &Cursor{sub: sub, part: r.part(sub.Lane()), format: sub.Format(), index: notWalking}
+	c.spot = spot{next: r.ring.end, at: r.head}
+	r.formats[c.format]++
 	switch {
 	case after.IsZero():
 		return c, r.head
 	case !r.Policy.Stored():
-		c.pending = room.Reset // an ephemeral room has no positions
+		c.resume = &resume{}
+		c.spot.pending = &gap{reason: room.Reset} // an ephemeral room has no positions
 		return c, room.Position{}
 	}
-	c.at, c.replayTo = after, r.head
-	next, ok := r.ring.find(after)
-	if ok {
-		c.next = next
-	} else {
-		c.place = inLog
+	c.resume = &resume{head: r.head}
+	c.spot.at, c.spot.place = after, inLog
+	if next, ok := r.ring.find(after); ok {
+		c.spot.place, c.spot.next = inRing, next
 	}
 	return c, after
 }

@@ -86,6 +86,7 @@ func defaultName() string {
 type parts struct {
 	embedded *embednats.Server // nil with an external NATS
 	bus      *bus.Bus
+	hub      *hub.Hub
 	gateway  *gateway.Gateway
 	api      *api.Server
 	http     *http.Server
@@ -150,8 +151,8 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 	if p.bus, err = bus.Open(ctx, n.busConfig(p.embedded)); err != nil {
 		return p, err
 	}
-	rooms := hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Metrics: n.metrics, Logger: n.log})
-	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, rooms)); err != nil {
+	p.hub = hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Log: p.bus, Metrics: n.metrics, Logger: n.log})
+	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub)); err != nil {
 		return p, err
 	}
 	p.http = newHTTPServer(p.gateway.Handler())
@@ -179,6 +180,12 @@ func (p *parts) stop() {
 	}
 	if p.http != nil {
 		_ = p.http.Close() // sockets have left it already
+	}
+	if p.gateway != nil {
+		p.gateway.Drain(context.Background(), 0)
+	}
+	if p.hub != nil {
+		p.hub.Close()
 	}
 	if p.bus != nil {
 		p.bus.Close()
@@ -237,7 +244,7 @@ func (n *Node) tlsListener(lis net.Listener) net.Listener {
 	if n.httpTLS == nil {
 		return lis
 	}
-	return tls.NewListener(lis, n.httpTLS)
+	return gateway.NewTLSListener(lis, n.httpTLS)
 }
 
 func (n *Node) natsKind() string {

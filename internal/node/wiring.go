@@ -46,7 +46,6 @@ func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub) gateway.Config {
 		Node:           n.cfg.Node,
 		Version:        n.cfg.Version,
 		Hub:            rooms,
-		Log:            b,
 		NewSequence:    func() gateway.Sequence { return b.NewSequence() },
 		Verifier:       n.verifier,
 		Policies:       n.policies,

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"net"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// fdSocket writes to a TCP connection with one non-blocking writev, and has the
+// poller tell when a full one takes more. The descriptor is only touched inside
+// RawConn.Write, which keeps it open meanwhile.
+type fdSocket struct {
+	// static
+	raw   syscall.RawConn
+	vec   *vector
+	poll  *poller
+	ready func()
+
+	fd atomic.Int32 // in the poller's table; 0 = not there
+}
+
+// vector is a flusher's scratch for writev.
+type vector struct {
+	iov   [maxFrames]unix.Iovec
+	count int
+	sock  *fdSocket
+	call  func(fd uintptr) bool // v.writev, bound once
+
+	want, done int64
+	full       bool
+	err        error
+}
+
+func newVector() *vector {
+	v := &vector{}
+	v.call = v.writev
+	return v
+}
+
+func (s *session) newFDSocket(conn net.Conn) socket {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil // closed: the other kind fails with the reason
+	}
+	poll, err := s.gw.pollers.get()
+	if err != nil {
+		s.log.Warn("no epoll, a full socket costs a goroutine", "err", err)
+		return nil
+	}
+	return &fdSocket{raw: raw, vec: s.flusher.vec, poll: poll, ready: s.ready}
+}
+
+func (s *fdSocket) write(frames [][]byte) (n int64, full bool, err error) {
+	v := s.vec
+	v.sock = s
+	for len(frames) > 0 && !full && err == nil {
+		rest := v.load(frames)
+		if err = s.raw.Write(v.call); err == nil {
+			err = v.err
+		}
+		n, full = n+v.done, v.full
+		frames = rest
+	}
+	v.unload()
+	return n, full, err
+}
+
+// load takes frames for one writev and returns the others.
+func (v *vector) load(frames [][]byte) (rest [][]byte) {
+	v.count, v.want, v.done, v.full, v.err = 0, 0, 0, false, nil
+	for len(frames) > 0 && v.count < len(v.iov) {
+		if f := frames[0]; len(f) > 0 {
+			v.iov[v.count].Base = unsafe.SliceData(f)
+			v.iov[v.count].SetLen(len(f))
+			v.count++
+			v.want += int64(len(f))
+		}
+		frames = frames[1:]
+	}
+	return frames
+}
+
+func (v *vector) unload() {
+	clear(v.iov[:v.count])
+	v.sock, v.err = nil, nil
+}
+
+// writev is one call of it. A raw system call is right here: it does not wait, and
+// telling the scheduler would cost as much as a short write.
+func (v *vector) writev(fd uintptr) bool {
+	for v.count > 0 {
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&v.iov[0])), uintptr(v.count))
+		switch errno {
+		case 0:
+			v.done = int64(n) //nolint:gosec // at most want
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+		default:
+			v.err = errno
+			return true
+		}
+		break
+	}
+	if v.done < v.want {
+		v.full = true
+		v.err = v.sock.poll.await(int(fd), v.sock) //nolint:gosec // a descriptor
+	}
+	return true
+}
+
+func (s *fdSocket) close() { s.poll.forget(s) }

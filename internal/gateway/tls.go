@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"net"
+	"slices"
+	"sync"
+)
+
+// NewTLSListener returns a listener whose connections speak TLS and can be written by
+// flushers: like [tls.NewListener], but once a connection is a WebSocket its records
+// go into a buffer.
+func NewTLSListener(lis net.Listener, config *tls.Config) net.Listener {
+	config = config.Clone()
+	config.DynamicRecordSizingDisabled = true // a write is a batch of frames already
+	return &tlsListener{Listener: lis, config: config}
+}
+
+type tlsListener struct {
+	net.Listener
+	config *tls.Config
+}
+
+func (l *tlsListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tls.Server(&recordConn{Conn: conn}, l.config), nil
+}
+
+// recordConn is what TLS runs on: the connection itself, until its records are
+// buffered for a flusher.
+type recordConn struct {
+	net.Conn
+
+	mu      sync.Mutex // guards what follows
+	signal  func()     // not nil: records are buffered; called when TLS has one of its own
+	writing bool       // the records are of the flusher, who knows
+	records []byte
+}
+
+// NetConn returns the connection below.
+func (c *recordConn) NetConn() net.Conn { return c.Conn }
+
+// Write sends records, or keeps them. TLS calls it for what the flusher writes, and
+// for its own answers while the session reads.
+func (c *recordConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if c.signal == nil {
+		c.mu.Unlock()
+		return c.Conn.Write(p)
+	}
+	c.records = append(c.records, p...)
+	writing := c.writing
+	c.mu.Unlock()
+	if !writing {
+		c.signal()
+	}
+	return len(p), nil
+}
+
+func (c *recordConn) buffer(signal func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.signal = signal
+}
+
+func (c *recordConn) setWriting(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = on
+}
+
+func (c *recordConn) take() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	records := c.records
+	c.records = nil
+	return records
+}
+
+// tlsSocket encrypts frames and writes the records as its raw socket takes them.
+type tlsSocket struct {
+	conn    *tls.Conn
+	below   *recordConn
+	raw     socket
+	plain   *[]byte // the flusher's scratch
+	records []byte  // not taken by raw yet
+}
+
+// maxPlain is how many bytes are encrypted at a time: what a full TLS socket may
+// hold in memory, beside one frame.
+const maxPlain = 32 << 10
+
+func (s *session) newTLSSocket(conn net.Conn) socket {
+	tc, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	below, ok := tc.NetConn().(*recordConn)
+	if !ok {
+		return nil
+	}
+	below.buffer(s.signal)
+	return &tlsSocket{conn: tc, below: below, raw: s.newSocket(below.Conn), plain: &s.flusher.plain}
+}
+
+func (t *tlsSocket) write(frames [][]byte) (n int64, full bool, err error) {
+	for {
+		if full, err = t.flush(); full || err != nil || len(frames) == 0 {
+			return n, full, err
+		}
+		plain := (*t.plain)[:0]
+		for len(frames) > 0 && (len(plain) == 0 || len(plain)+len(frames[0]) <= maxPlain) {
+			plain, frames = append(plain, frames[0]...), frames[1:]
+		}
+		*t.plain = plain
+		t.below.setWriting(true)
+		_, err := t.conn.Write(plain)
+		t.below.setWriting(false)
+		if err != nil {
+			return n, false, err
+		}
+		n += int64(len(plain))
+	}
+}
+
+// flush writes the records that wait; full says that some still do.
+func (t *tlsSocket) flush() (full bool, err error) {
+	if fresh := t.below.take(); len(t.records) == 0 {
+		t.records = fresh
+	} else {
+		t.records = append(t.records, fresh...)
+	}
+	if len(t.records) == 0 {
+		_, full, err = t.raw.write(nil)
+		return full, err
+	}
+	n, full, err := t.raw.write([][]byte{t.records})
+	if rest := t.records[n:]; len(rest) > 0 {
+		t.records = slices.Clone(rest)
+	} else {
+		t.records = nil
+	}
+	return full, err
+}
+
+// close says good-bye in TLS's words, if the peer takes them at once.
+func (t *tlsSocket) close() {
+	if t.conn.CloseWrite() == nil {
+		_, _ = t.flush()
+	}
+	t.raw.close()
+}

@@ -1,0 +1,207 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// How the log is read for cursors.
+const (
+	maxReads    = 8                      // at a time
+	pageSize    = 256                    // messages of one read
+	readTimeout = 5 * time.Second        // for one read
+	logLag      = 50 * time.Millisecond  // before a log that is behind the ring is asked again
+	logRetry    = 500 * time.Millisecond // before a log that failed is asked again
+	patience    = 2 * time.Second        // a replica may be behind the leader whose messages are in the ring; after it, what is between has left the log
+)
+
+// reads is the bounded pool that reads pages of the log. Requests are served in the
+// order in which they came; one read serves all cursors at about the same place.
+type reads struct {
+	hub  *Hub            // static, as ctx and end
+	ctx  context.Context //nolint:containedctx // the hub's life
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows; after Room.mu
+	asked   map[*Room][]*ask
+	queue   []*ask
+	running int
+}
+
+// ask is a page that cursors wait for.
+type ask struct {
+	room  *Room         // static, as after
+	after room.Position // what follows it is wanted
+
+	waiters []*Cursor // guarded by reads.mu
+	stuck   time.Time // since when the log has shown nothing; owned by who reads
+	failing bool      // a read failed, and that was logged; owned by who reads
+}
+
+// ask has the log read after a position; then the cursor's subscriber is told that it
+// is behind. Unless exact, a page that is being read for another place may serve. The
+// room's lock is held.
+func (q *reads) ask(r *Room, after room.Position, c *Cursor, exact bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, a := range q.asked[r] {
+		if a.after == after || !exact && a.covers(after) {
+			a.waiters = append(a.waiters, c)
+			return
+		}
+	}
+	a := &ask{room: r, after: after, waiters: []*Cursor{c}}
+	if q.asked == nil {
+		q.asked = make(map[*Room][]*ask)
+	}
+	q.asked[r] = append(q.asked[r], a)
+	q.enqueue(a)
+}
+
+// covers reports whether a page read for the ask will have what follows a position
+// too, if that is a message's and the page is a full one.
+func (a *ask) covers(pos room.Position) bool {
+	return !pos.IsWatermark() && !a.after.IsWatermark() && pos.Epoch == a.after.Epoch &&
+		pos.Seq > a.after.Seq && pos.Seq-a.after.Seq < pageSize
+}
+
+// enqueue queues an ask and sees that somebody takes it. The lock is held.
+func (q *reads) enqueue(a *ask) {
+	if q.ctx.Err() != nil {
+		return // nobody is left to be told
+	}
+	q.queue = append(q.queue, a)
+	if q.running < maxReads {
+		q.running++
+		q.work.Go(q.run)
+	}
+}
+
+// close ends the reading and waits for it.
+func (q *reads) close() {
+	q.mu.Lock()
+	q.end()
+	q.mu.Unlock()
+	q.work.Wait()
+}
+
+// run reads what is asked until nothing is.
+func (q *reads) run() {
+	for {
+		q.mu.Lock()
+		if len(q.queue) == 0 {
+			q.running--
+			q.mu.Unlock()
+			return
+		}
+		a := q.queue[0]
+		q.queue[0] = nil
+		q.queue = q.queue[1:]
+		wanted := q.wanted(a)
+		q.mu.Unlock()
+		if wanted {
+			q.read(a)
+		}
+	}
+}
+
+// wanted drops an ask whose cursors have all left. The lock is held.
+func (q *reads) wanted(a *ask) bool {
+	for _, c := range a.waiters {
+		if !c.left.Load() {
+			return true
+		}
+	}
+	q.forget(a)
+	return false
+}
+
+// read reads the page of one ask: it is put on the shelf and the cursors are told, or
+// the log is asked again a little later.
+func (q *reads) read(a *ask) {
+	ctx, cancel := context.WithTimeout(q.ctx, readTimeout)
+	defer cancel()
+	got, err := q.page(ctx, a)
+	if err != nil {
+		if !a.failing && q.ctx.Err() == nil {
+			q.hub.cfg.Logger.Warn("read log", "room", a.room.Name, "err", err)
+		}
+		a.failing = true
+		q.again(a, logRetry)
+		return
+	}
+	if got.Gap == "" && (got.Last.IsZero() || got.Last == a.after) && !got.More && a.room.ahead(a.after) {
+		now := time.Now()
+		if a.stuck.IsZero() {
+			a.stuck = now
+		}
+		if now.Sub(a.stuck) < patience {
+			q.again(a, logLag)
+			return
+		}
+		got = room.Page{Gap: room.Truncated}
+	}
+	q.hub.shelf.put(a.room, newPage(a.after, got))
+	q.mu.Lock()
+	q.forget(a)
+	waiters := a.waiters
+	q.mu.Unlock()
+	for _, c := range waiters {
+		c.sub.Behind(c)
+	}
+}
+
+// page reads the log. A panic is an error like others: it costs no more than the
+// cursors that wait.
+func (q *reads) page(ctx context.Context, a *ask) (got room.Page, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	return q.hub.cfg.Log.Read(ctx, a.room.Name, a.after, pageSize)
+}
+
+// again has an ask read after a pause.
+func (q *reads) again(a *ask, pause time.Duration) {
+	time.AfterFunc(pause, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.enqueue(a)
+	})
+}
+
+// forget takes an ask out of those that further cursors may join. The lock is held.
+func (q *reads) forget(a *ask) {
+	list := q.asked[a.room]
+	for i, other := range list {
+		if other == a {
+			list[i] = list[len(list)-1]
+			list[len(list)-1] = nil
+			list = list[:len(list)-1]
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(q.asked, a.room)
+	} else {
+		q.asked[a.room] = list
+	}
+}
+
+// ahead reports whether the room has, or may have, messages after a position.
+func (r *Room) ahead(pos room.Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.aheadLocked(pos)
+}
+
+func (r *Room) aheadLocked(pos room.Position) bool {
+	return r.head.Epoch != pos.Epoch || r.head.Seq > pos.Seq
+}
