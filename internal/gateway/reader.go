@@ -33,7 +33,7 @@ func (s *session) readLoop(caller *auth.Caller) {
 		s.welcome(caller)
 		s.subscribeQueries()
 	}
-	frames := newFrameReader(maxExpansion*s.gw.cfg.Policies.MaxPayload() + frameOverhead)
+	frames := newFrameReader(s.maxMessage())
 	buf := make([]byte, readBuffer)
 	stall := stallClock{conn: s.conn}
 	for {
@@ -50,6 +50,15 @@ func (s *session) readLoop(caller *auth.Caller) {
 			return
 		}
 	}
+}
+
+// maxMessage is how many bytes one message of the client may have.
+func (s *session) maxMessage() int {
+	payload := s.gw.cfg.Policies.MaxPayload()
+	if s.format == wire.JSON {
+		payload *= maxExpansion
+	}
+	return payload + frameOverhead
 }
 
 // stallClock gives each message that has begun stallTimeout to end.
