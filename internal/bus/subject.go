@@ -7,7 +7,7 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-// Subjects (docs/design.md §6). Interest does not depend on the namespace, so live
+// Subjects (docs/design.md §7). Interest does not depend on the namespace, so live
 // and ephemeral subjects do not carry it.
 const (
 	pubPrefix  = "rc.pub."
