@@ -268,8 +268,8 @@ func signal(note chan<- struct{}) {
 // that come within deadlineSlack share one: a context and a timer for each would cost
 // as much as the rest of the way. Each ends by its own deadline or with the stream.
 type deadlines struct {
-	shared context.Context //nolint:containedctx // of the newest messages
-	cancel context.CancelFunc
+	shared context.Context    //nolint:containedctx // of the newest messages
+	cancel context.CancelFunc // not called: messages of the one before may still wait
 	since  time.Time
 }
 
@@ -278,7 +278,7 @@ const deadlineSlack = 100 * time.Millisecond
 
 func (d *deadlines) context(ctx context.Context, now time.Time) context.Context {
 	if d.shared == nil || now.Sub(d.since) >= deadlineSlack {
-		d.shared, d.cancel = context.WithDeadline(ctx, now.Add(defaultDeadline))
+		d.shared, d.cancel = context.WithDeadline(ctx, now.Add(defaultDeadline)) //nolint:gosec // see cancel
 		d.since = now
 	}
 	return d.shared

@@ -61,7 +61,7 @@ func encodeEphemeral(p *room.Publication, now time.Time) (body []byte, id string
 	body = appendRecord(make([]byte, 0, recordSize(p)), p, now)
 	body = appendText(body, recordID, id)
 	body = protowire.AppendTag(body, recordTime, protowire.VarintType)
-	return protowire.AppendVarint(body, uint64(now.UnixNano())), id //nolint:gosec // int64 is two's complement on the wire
+	return protowire.AppendVarint(body, uint64(now.UnixNano())), id
 }
 
 func recordSize(p *room.Publication) int {
@@ -84,7 +84,7 @@ func appendRecord(dst []byte, p *room.Publication, now time.Time) []byte {
 	dst = appendText(dst, recordExcludeUser, p.ExcludeUser)
 	if p.TTL > 0 {
 		dst = protowire.AppendTag(dst, recordExpires, protowire.VarintType)
-		dst = protowire.AppendVarint(dst, uint64(now.Add(p.TTL).UnixMilli())) //nolint:gosec // int64 is two's complement on the wire
+		dst = protowire.AppendVarint(dst, uint64(now.Add(p.TTL).UnixMilli()))
 	}
 	return dst
 }
@@ -158,15 +158,7 @@ func (r *recordReader) field(field protowire.Number, kind protowire.Type, value 
 		return r.bytes(field, value)
 	case protowire.VarintType:
 		number, _ := protowire.ConsumeVarint(value)
-		switch field {
-		case recordExpires:
-			r.message.Expires = time.Time{}
-			if number != 0 {
-				r.message.Expires = time.UnixMilli(int64(number)) //nolint:gosec // int64 is two's complement on the wire
-			}
-		case recordTime:
-			r.time = int64(number) //nolint:gosec // int64 is two's complement on the wire
-		}
+		r.varint(field, int64(number)) //nolint:gosec // both are int64, two's complement on the wire
 	case protowire.Fixed32Type:
 		if field == recordCheck {
 			r.check, _ = protowire.ConsumeFixed32(value)
@@ -176,22 +168,37 @@ func (r *recordReader) field(field protowire.Number, kind protowire.Type, value 
 	return nil
 }
 
+func (r *recordReader) varint(field protowire.Number, value int64) {
+	switch field {
+	case recordExpires:
+		r.message.Expires = time.Time{}
+		if value != 0 {
+			r.message.Expires = time.UnixMilli(value)
+		}
+	case recordTime:
+		r.time = value
+	default:
+	}
+}
+
 func (r *recordReader) bytes(field protowire.Number, value []byte) error {
-	m := r.message
 	switch field {
 	case recordJSON:
-		m.Payload = room.Payload{Kind: room.JSON, Bytes: value}
-		return nil
+		r.message.Payload = room.Payload{Kind: room.JSON, Bytes: value}
 	case recordData:
-		m.Payload = room.Payload{Kind: room.Data, Bytes: value}
-		return nil
+		r.message.Payload = room.Payload{Kind: room.Data, Bytes: value}
 	case recordRoom, recordEvent, recordText, recordExcludeUser, recordID:
+		if !utf8.Valid(value) {
+			return fmt.Errorf("field %d is not valid UTF-8", field)
+		}
+		r.text(field, value)
 	default:
-		return nil
 	}
-	if !utf8.Valid(value) {
-		return fmt.Errorf("field %d is not valid UTF-8", field)
-	}
+	return nil
+}
+
+func (r *recordReader) text(field protowire.Number, value []byte) {
+	m := r.message
 	switch field {
 	case recordRoom:
 		m.Room = r.name // without a copy of the same text
@@ -206,19 +213,20 @@ func (r *recordReader) bytes(field protowire.Number, value []byte) error {
 		m.ExcludeUser = string(value)
 	case recordID:
 		r.id = string(value)
+	default:
 	}
-	return nil
 }
 
 // msgID is the Nats-Msg-Id of a publication with an idempotency key. The duplicate
 // window is per stream, so the room is part of it: the same key in another room is
 // another message.
 func msgID(n room.Name, messageID string) string {
-	h := sha256.New()
-	h.Write([]byte(n))
-	h.Write([]byte{0})
-	h.Write([]byte(messageID))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:22]
+	var buf [room.MaxNameLen + 1 + room.MaxMessageIDLen]byte
+	text := append(append(buf[:0], n...), 0)
+	sum := sha256.Sum256(append(text, messageID...))
+	var id [43]byte // 32 bytes in base64
+	base64.RawURLEncoding.Encode(id[:], sum[:])
+	return string(id[:22])
 }
 
 // newMsgID is the Nats-Msg-Id of a publication without a key: for our own retries.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -66,13 +67,12 @@ func TestRecordCodec(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stored, ephemeral := encodeRecord(&tc.p, now), []byte(nil)
+			stored := encodeRecord(&tc.p, now)
 			want := proto.CloneOf(tc.want)
 			want.Check = setCheck(stored)
 			compareRecord(t, stored, want)
-			want.Check = 0
-			ephemeral, want.Id = encodeEphemeral(&tc.p, now)
-			want.Time = now.UnixNano()
+			ephemeral, id := encodeEphemeral(&tc.p, now)
+			want.Check, want.Id, want.Time = 0, id, now.UnixNano()
 			compareRecord(t, ephemeral, want)
 		})
 	}
@@ -109,7 +109,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		f.Add(protowire.AppendString(protowire.AppendTag(body, 99, protowire.BytesType), "new"))       // of a newer version
 		f.Add(protowire.AppendString(protowire.AppendTag(body, recordEvent, protowire.BytesType), "\xff"))
 		f.Add(protowire.AppendTag(protowire.AppendTag(body, 12, protowire.StartGroupType), 12, protowire.EndGroupType))
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's
+		random := rand.New(rand.NewPCG(1, 2))
 		for range 100 {
 			changed := bytes.Clone(body)
 			changed[random.IntN(len(changed))] = byte(random.Uint32())
@@ -175,5 +175,53 @@ func TestRecordAllocs(t *testing.T) { //nolint:paralleltest // AllocsPerRun coun
 	})
 	if n != 2 {
 		t.Errorf("decode: %v allocations, want 2", n)
+	}
+}
+
+// TestPublishAllocs: what a publication costs around its record.
+func TestPublishAllocs(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the process
+	policy := room.DefaultPolicy()
+	ack := []byte(`{"stream":"RC_default","seq":123456}`)
+	pins := map[string]struct {
+		do   func()
+		want float64
+	}{
+		"subject to publish":        {func() { pubSubject("user:1 2", &policy) }, 1},
+		"subject to listen":         {func() { liveSubject("user:1 2", &policy) }, 1},
+		"reading acknowledgement":   {func() { storedAt(ack) }, 0},
+		"reading a live message":    {liveMessage(t), 2},
+		"message id of our own":     {func() { newMsgID() }, 1},
+		"message id from the outer": {func() { msgID("a", "b") }, 1},
+	}
+	for name, pin := range pins {
+		if n := testing.AllocsPerRun(100, pin.do); n != pin.want {
+			t.Errorf("%s: %v allocations, want %v", name, n, pin.want)
+		}
+	}
+}
+
+// TestMsgID: nodes of different versions must agree, so it must never change.
+func TestMsgID(t *testing.T) {
+	t.Parallel()
+	const want = "bMAKhXqAGpBmhaNNk89Ewv"
+	if got := msgID("orders:42", "key-1"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// liveMessage returns a function that reads one message as NATS brings it.
+func liveMessage(t *testing.T) func() {
+	t.Helper()
+	body := encodeRecord(&room.Publication{Room: "a"}, time.Now())
+	setCheck(body)
+	msg := &nats.Msg{Data: body, Header: nats.Header{
+		nats.JSStream: {"RC_default"}, nats.JSSequence: {"8"}, nats.JSLastSequence: {"7"},
+		nats.JSTimeStamp: {"2026-11-23T17:53:00.123456789Z"},
+	}}
+	log := roomLog{name: "a", stream: &logStream{name: "RC_default", epoch: "epoch"}}
+	return func() {
+		if _, err := parseLive(msg, log); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

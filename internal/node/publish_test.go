@@ -31,10 +31,10 @@ func TestPublishBatchEndToEnd(t *testing.T) {
 	stored := make(map[string][]string) // by room, the bodies in order
 	for i := range size {
 		name, body := "r"+strconv.Itoa(i%rooms), strconv.Itoa(i)
-		switch {
-		case i%100 == 50:
+		switch i % 100 {
+		case 50:
 			name = "eph:1"
-		case i%100 == 51:
+		case 51:
 			name = "" // refused
 		default:
 			stored[name] = append(stored[name], body)
@@ -53,7 +53,7 @@ func TestPublishBatchEndToEnd(t *testing.T) {
 	for i, r := range resp.GetResults() {
 		switch name := req.GetMessages()[i].GetRoom(); {
 		case name == "":
-			if got := codes.Code(r.GetError().GetCode()); got != codes.InvalidArgument { //nolint:gosec // a code
+			if got := codes.Code(r.GetError().GetCode()); got != codes.InvalidArgument {
 				t.Fatalf("item %d: got %v, want %s", i, r, codes.InvalidArgument)
 			}
 		case r.GetResponse().GetId() == "" || r.GetResponse().GetStored() != (name != "eph:1"):
