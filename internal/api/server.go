@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +48,11 @@ const (
 
 	// maxStreams is how many calls one connection may have open.
 	maxStreams = 1000
+
+	// streamWorkers is how many goroutines are kept for calls: a new one for each call
+	// grows its stack each time. A call that waits for the log holds one, so there are
+	// more than processors; beyond them calls get goroutines of their own.
+	streamWorkers = 64
 )
 
 // Config is what the edge needs. Policies, Publisher, Log and Logger must be set.
@@ -121,7 +125,7 @@ func serverOptions(cfg Config, edge *edge) []grpc.ServerOption {
 		}),
 		grpc.MaxRecvMsgSize(max(hardCap, cfg.Policies.MaxPayload()+requestOverhead)),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), //nolint:gosec // a small positive number
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),

@@ -18,6 +18,7 @@ import (
 const (
 	shardCount = 4
 	shardQueue = 16_384
+	shardBurst = 64    // messages that a shard takes before it looks at its commands again
 	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
 )
 
@@ -94,11 +95,7 @@ func (b *Bus) shardOfSubject(subject string) *shard {
 // Neither blocks on the network.
 func (b *Bus) Listen(name room.Name, sink Room) (stop func()) {
 	policy := b.cfg.Policies.Of(name)
-	subjects := subjectsOf(name, &policy)
-	lr := &liveRoom{log: roomLog{name: name, subject: subjects.pub}, subject: subjects.live, sink: sink}
-	if policy.Stored() {
-		lr.log.stream = b.streams[policy.Namespace]
-	}
+	lr := &liveRoom{log: b.logOf(name, &policy), subject: liveSubject(name, &policy), sink: sink}
 	lr.ctx, lr.cancel = context.WithCancel(b.ctx)
 	s := b.shardOfSubject(lr.subject)
 	s.post(func(s *shard) { s.add(lr) })
@@ -129,6 +126,20 @@ func (s *shard) run() {
 			cmd(s)
 		case msg := <-s.in:
 			s.receive(msg)
+			s.receiveWaiting()
+		}
+	}
+}
+
+// receiveWaiting takes some of the messages that wait: a select of many channels for
+// each would cost as much as the message.
+func (s *shard) receiveWaiting() {
+	for range shardBurst {
+		select {
+		case msg := <-s.in:
+			s.receive(msg)
+		default:
+			return
 		}
 	}
 }

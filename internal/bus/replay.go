@@ -37,7 +37,7 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	return b.read(ctx, roomLog{name: name, stream: b.streams[policy.Namespace], subject: subjectsOf(name, &policy).pub}, after, limit)
+	return b.read(ctx, b.logOf(name, &policy), after, limit)
 }
 
 // roomLog is one stored room's part of its namespace's log.
@@ -45,6 +45,14 @@ type roomLog struct {
 	name    room.Name
 	stream  *logStream
 	subject string
+}
+
+// logOf returns a room's log; an ephemeral room has none, only the name.
+func (b *Bus) logOf(name room.Name, policy *room.Policy) roomLog {
+	if !policy.Stored() {
+		return roomLog{name: name}
+	}
+	return roomLog{name: name, stream: b.streams[policy.Namespace], subject: pubSubject(name, policy)}
 }
 
 func (b *Bus) read(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {

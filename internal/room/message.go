@@ -78,6 +78,9 @@ func (p *Publication) Check(policy *Policy) error {
 		if !utf8.Valid(p.Payload.Bytes) {
 			return Invalidf(ReasonInvalidJSON, "raw_json", "is not valid UTF-8")
 		}
+		if len(p.Payload.Bytes) <= 2*MaxJSONDepth { // brackets come in pairs
+			break
+		}
 		if depth := JSONDepth(p.Payload.Bytes); depth > MaxJSONDepth {
 			return Invalidf(ReasonInvalidJSON, "raw_json", "is nested %d deep; the limit is %d", depth, MaxJSONDepth)
 		}
