@@ -56,6 +56,7 @@ type Bus struct {
 	shards  []*shard
 	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
+	members *members
 	window  chan struct{} // bounds unary publications that wait for the log
 	joins   chan struct{} // bounds rooms that are being opened
 	fills   chan struct{} // bounds holes that are being filled
@@ -86,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		fatal:   make(chan error, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.members = newMembers(b)
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -131,6 +133,11 @@ func (b *Bus) start(ctx context.Context) error {
 	}
 	if b.acks, err = newPublisher(b); err != nil {
 		return err
+	}
+	if b.cfg.Embedded == nil { // who has a NATS of his own is alone
+		if err := b.members.start(); err != nil {
+			return err
+		}
 	}
 	for _, s := range b.shards {
 		b.wg.Go(s.run)
@@ -190,6 +197,7 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // Close stops the bus: publications in flight end with UNAVAILABLE, rooms are told
 // nothing more. It returns when every goroutine of the bus has ended.
 func (b *Bus) Close() {
+	b.members.leave()
 	b.cancel()
 	if b.acks != nil {
 		b.acks.stop()
@@ -206,8 +214,8 @@ func (b *Bus) Close() {
 // will not take it back. The node must stop.
 func (b *Bus) Fatal() <-chan error { return b.fatal }
 
-// Ready says why the bus cannot serve; empty means that it can. It asks each stream
-// for a leader, so it takes a round trip.
+// Ready says why the bus cannot serve, or must not beside the other nodes; empty
+// means that it can. It asks each stream for a leader, so it takes a round trip.
 func (b *Bus) Ready(ctx context.Context) []string {
 	var away []string
 	for name, nc := range map[string]*nats.Conn{"ctl": b.ctl, "pub": b.pub, "live": b.live} {
@@ -219,7 +227,7 @@ func (b *Bus) Ready(ctx context.Context) []string {
 		slices.Sort(away)
 		return []string{"nats is not connected: " + strings.Join(away, ", ")}
 	}
-	var reasons []string
+	reasons := b.members.disagreements(time.Now())
 	for _, policy := range b.cfg.Policies.All() {
 		s := b.streams[policy.Namespace]
 		if s == nil {
@@ -271,6 +279,9 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 	b.log.Log(b.ctx, levelOf(name), "nats reconnected", "connection", name, "url", nc.ConnectedUrlRedacted())
 	if b.live.IsConnected() && b.pub.IsConnected() && b.ctl.IsConnected() {
 		b.cfg.Metrics.BusConnected.Set(1)
+	}
+	if nc == b.ctl {
+		b.members.change(func() { b.members.hello = true })
 	}
 	if nc != b.live || b.ctx.Err() != nil {
 		return

@@ -219,6 +219,7 @@ func (n *Node) announce(lis listeners) error {
 // that nothing new comes, sockets told and closed, then what is left of the calls.
 func (n *Node) drain(p *parts, asked bool) {
 	n.ready.fix("draining")
+	p.bus.SetDraining()
 	if n.cfg.ReadyFile != "" {
 		_ = os.Remove(n.cfg.ReadyFile) // nobody waits for it any more
 	}
