@@ -57,8 +57,8 @@ type Bus struct {
 	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
 	members *members
+	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
-	joins   chan struct{} // bounds rooms that are being opened
 	fills   chan struct{} // bounds holes that are being filled
 	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
@@ -81,13 +81,13 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		streams: make(map[string]*logStream),
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
-		joins:   make(chan struct{}, 64),
 		fills:   make(chan struct{}, 64),
 		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.members = newMembers(b)
+	b.joins = &joiner{bus: b}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -135,6 +135,9 @@ func (b *Bus) start(ctx context.Context) error {
 		return err
 	}
 	if b.cfg.Embedded == nil { // who has a NATS of his own is alone
+		if err := b.answerBarriers(); err != nil {
+			return err
+		}
 		if err := b.members.start(); err != nil {
 			return err
 		}
@@ -292,6 +295,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		if err := nc.FlushTimeout(10 * time.Second); err != nil {
 			b.log.Warn("flush after reconnect", "err", err)
 		}
+		b.passBarriers()
 		for _, s := range b.shards {
 			s.post((*shard).resyncAll)
 		}

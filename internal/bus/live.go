@@ -52,6 +52,8 @@ type liveRoom struct {
 	ctx     context.Context //nolint:containedctx // ends with the interest
 	cancel  context.CancelFunc
 
+	retry time.Duration // the pause after a failed opening; owned by the joiner
+
 	// owned by the shard's goroutine
 	sub   *nats.Subscription
 	state roomState
@@ -151,7 +153,7 @@ func (s *shard) add(lr *liveRoom) {
 		s.remove(old)
 	}
 	s.rooms[lr.subject] = lr
-	s.bus.wg.Go(func() { s.bus.open(lr, s) })
+	s.bus.joinerOf(lr).add(lr)
 }
 
 func (s *shard) remove(lr *liveRoom) {

@@ -46,6 +46,9 @@ type logStream struct {
 	mu     sync.Mutex
 	epoch  string // guarded by mu: the newest known
 	making bool   // guarded by mu: it is being made again
+	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
+
+	joins *joiner
 }
 
 func (s *logStream) knownEpoch() string {
@@ -60,12 +63,14 @@ type logInfo struct {
 	first, last uint64 // sequences
 	floor       uint64
 	size        uint64 // messages that it keeps of a room, without the anchor
+	leader      string // the server that leads it; empty if there is no cluster
 }
 
 // ensureStream makes the namespace's stream, or applies the policy to the one that
 // is there. A smaller history drops messages and needs AllowShrink.
 func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream, error) {
 	s := &logStream{name: streamName(policy.Namespace), policy: policy}
+	s.joins = &joiner{bus: b, stream: s}
 	want := b.streamConfig(s)
 	for attempt := 0; ; attempt++ {
 		err := b.tryEnsure(ctx, s, want)
@@ -117,6 +122,9 @@ func (b *Bus) tryEnsure(ctx context.Context, s *logStream, want jetstream.Stream
 	if s.knownEpoch() == "" {
 		s.mu.Lock()
 		s.epoch = epoch
+		if info.Cluster != nil && info.Cluster.Name != "" {
+			s.leader = info.Cluster.Leader
+		}
 		s.mu.Unlock()
 	}
 	return b.applyLimits(ctx, s, want, info)
@@ -227,6 +235,7 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 			Last  uint64 `json:"last_seq"`
 		} `json:"state"`
 		Cluster *struct {
+			Name   string `json:"name"` // empty: a server that is alone names itself as the leader
 			Leader string `json:"leader"`
 		} `json:"cluster"`
 	}
@@ -246,9 +255,32 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	if info.epoch == "" {
 		return logInfo{}, unavailable(fmt.Errorf("stream %s has no %s metadata: it was not made by roomcast", s.name, metaEpoch))
 	}
+	if r.Cluster != nil && r.Cluster.Name != "" {
+		info.leader = r.Cluster.Leader
+	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
 	b.noteEpoch(s, info)
+	b.noteLeader(s, info)
 	return info, nil
+}
+
+// noteLeader has the rooms of a log looked at whose leader has changed: what the old
+// one did not republish, the new one does not either.
+func (b *Bus) noteLeader(s *logStream, info logInfo) {
+	s.mu.Lock()
+	before := s.leader
+	s.leader = info.leader
+	s.mu.Unlock()
+	if before != "" && before != info.leader {
+		b.log.Info("the log has another leader", "stream", s.name, "leader", info.leader, "before", before)
+	}
+}
+
+// clustered reports whether the stream was in a cluster when last asked.
+func (s *logStream) clustered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader != ""
 }
 
 // noteEpoch tells every room of a log that has become another one.

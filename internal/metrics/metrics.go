@@ -42,6 +42,7 @@ type Metrics struct {
 	Received       prometheus.Counter // messages handed to the hub, in order and once
 	Deliveries     prometheus.Counter // message frames written, one for each socket
 	Holes          prometheus.Counter // holes seen by the sequence check or the audit
+	AuditRepairs   prometheus.Counter // holes that only the audit found
 	FilledMessages prometheus.Counter // messages read from the log because republish lost them
 	BusDuplicates  prometheus.Counter // messages that the bus brought twice
 	BusDropped     prometheus.Counter // messages dropped because a channel was full; they are filled
@@ -74,6 +75,7 @@ func New() *Metrics {
 		Received:       counter("received_total", "Messages that came from the bus and were handed on, in order and once."),
 		Deliveries:     counter("deliveries_total", "Messages written to sockets, one for each socket."),
 		Holes:          counter("holes_total", "Holes seen between the messages of a room."),
+		AuditRepairs:   counter("audit_repairs_total", "Holes that only the audit found: nothing came after them."),
 		FilledMessages: counter("filled_messages_total", "Messages read from the log because republish lost them."),
 		BusDuplicates:  counter("bus_duplicates_total", "Messages that the bus brought twice and that were left out."),
 		BusDropped:     counter("bus_dropped_total", "Messages dropped because a channel was full; the log fills them in."),
@@ -110,7 +112,7 @@ func (m *Metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.Connections, m.Rooms, m.FramesReceived, m.Closes, m.Rejects, m.Gaps,
 		m.Published, m.PublishSeconds,
-		m.Received, m.Deliveries, m.Holes, m.FilledMessages, m.BusDuplicates, m.BusDropped,
+		m.Received, m.Deliveries, m.Holes, m.AuditRepairs, m.FilledMessages, m.BusDuplicates, m.BusDropped,
 		m.LogReads, m.LogMessages,
 		m.BusConnected, m.BusReconnects, m.BusInMessages,
 	}

@@ -28,6 +28,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+	next  string // where the next connection goes instead; empty = as all
 	ended bool
 }
 
@@ -49,6 +50,24 @@ func StartProxy(t testing.TB, natsURL, prefix string, every int) *Proxy {
 	p.wg.Go(p.accept)
 	t.Cleanup(p.stop)
 	return p
+}
+
+// Divert leads the next connection to another server.
+func (p *Proxy) Divert(natsURL string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = strings.TrimPrefix(natsURL, "nats://")
+}
+
+// targetOfNext returns where a new connection goes.
+func (p *Proxy) targetOfNext() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	target := p.target
+	if p.next != "" {
+		target, p.next = p.next, ""
+	}
+	return target
 }
 
 // Cut closes every connection that goes through the proxy.
@@ -75,7 +94,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target) //nolint:noctx // ends with the test
+		server, err := net.Dial("tcp", p.targetOfNext()) //nolint:noctx // ends with the test
 		if err != nil {
 			_ = client.Close()
 			continue
