@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +64,8 @@ type Bus struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	up     atomic.Bool // every connection is made
-	fatal  chan error  // one slot: the first thing that the bus cannot mend
+	ailing ailing
+	fatal  chan error // one slot: the first thing that the bus cannot mend
 
 	mu     sync.Mutex
 	nextRC int // guarded by mu: the replay connection used last
@@ -145,6 +144,12 @@ func (b *Bus) start(ctx context.Context) error {
 	for _, s := range b.shards {
 		b.wg.Go(s.run)
 	}
+	for _, s := range b.streams {
+		b.wg.Go(s.audit.run)
+	}
+	if err := b.startCanaries(); err != nil {
+		return err
+	}
 	b.wg.Go(b.countInbound)
 	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)
@@ -217,32 +222,6 @@ func (b *Bus) Close() {
 // will not take it back. The node must stop.
 func (b *Bus) Fatal() <-chan error { return b.fatal }
 
-// Ready says why the bus cannot serve, or must not beside the other nodes; empty
-// means that it can. It asks each stream for a leader, so it takes a round trip.
-func (b *Bus) Ready(ctx context.Context) []string {
-	var away []string
-	for name, nc := range map[string]*nats.Conn{"ctl": b.ctl, "pub": b.pub, "live": b.live} {
-		if !nc.IsConnected() {
-			away = append(away, name)
-		}
-	}
-	if len(away) > 0 {
-		slices.Sort(away)
-		return []string{"nats is not connected: " + strings.Join(away, ", ")}
-	}
-	reasons := b.members.disagreements(time.Now())
-	for _, policy := range b.cfg.Policies.All() {
-		s := b.streams[policy.Namespace]
-		if s == nil {
-			continue
-		}
-		if _, err := b.streamInfo(ctx, s); err != nil {
-			reasons = append(reasons, fmt.Sprintf("log of namespace %q: %v", policy.Namespace, err))
-		}
-	}
-	return reasons
-}
-
 func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
 		b.shardOfSubject(sub.Subject).post(func(s *shard) { s.overrun(sub.Subject) })
@@ -298,6 +277,9 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		b.passBarriers()
 		for _, s := range b.shards {
 			s.post((*shard).resyncAll)
+		}
+		for _, s := range b.streams {
+			s.audit.soon(0)
 		}
 	})
 }

@@ -128,6 +128,9 @@ func (j *joiner) settle(ctx context.Context) error {
 		}
 		// Go on all the same: the audit finds what is missed.
 		j.bus.log.Warn("rooms are opened without a barrier", "err", err)
+		if j.stream != nil {
+			j.stream.audit.soon(auditUnclear)
+		}
 	}
 	if err := j.bus.live.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)

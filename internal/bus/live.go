@@ -55,12 +55,13 @@ type liveRoom struct {
 	retry time.Duration // the pause after a failed opening; owned by the joiner
 
 	// owned by the shard's goroutine
-	sub   *nats.Subscription
-	state roomState
-	head  room.Position
-	buf   []liveMsg
-	dirty bool // messages were lost that no later one may tell of: read to the log's end
-	lost  int  // messages that the client has dropped for a full channel, as far as known
+	sub     *nats.Subscription
+	state   roomState
+	head    room.Position
+	buf     []liveMsg
+	touched time.Time // when a message last came, or it was opened; a second exact
+	dirty   bool      // messages were lost that no later one may tell of: read to the log's end
+	lost    int       // messages that the client has dropped for a full channel, as far as known
 }
 
 // liveMsg is a republished message: what it says of the one before it in its room.
@@ -76,6 +77,7 @@ type shard struct {
 	cmds  chan func(*shard)
 	rooms map[string]*liveRoom // by live subject; owned by run
 	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
+	now   time.Time            // of the last tick; owned by run
 }
 
 func newShard(b *Bus) *shard {
@@ -85,6 +87,7 @@ func newShard(b *Bus) *shard {
 		cmds:  make(chan func(*shard), 1024),
 		rooms: make(map[string]*liveRoom),
 		slow:  make(map[string]bool),
+		now:   time.Now(),
 	}
 }
 
@@ -120,7 +123,7 @@ func (s *shard) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case s.now = <-tick.C:
 			s.checkDropped()
 		case <-s.bus.ctx.Done():
 			return
@@ -239,7 +242,7 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 	if s.bus.log.Enabled(s.bus.ctx, slog.LevelDebug) {
 		s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
 	}
-	lr.head = m.Position
+	lr.head, lr.touched = m.Position, s.now
 	lr.sink.Append(m)
 }
 
@@ -257,7 +260,7 @@ func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position)
 		}
 		return
 	}
-	lr.sub, lr.head = sub, head
+	lr.sub, lr.head, lr.touched = sub, head, s.now
 	lr.sink.Opened(head)
 	s.settle(lr)
 }

@@ -47,8 +47,10 @@ type logStream struct {
 	epoch  string // guarded by mu: the newest known
 	making bool   // guarded by mu: it is being made again
 	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
+	canary canary // guarded by mu
 
 	joins *joiner
+	audit *audit
 }
 
 func (s *logStream) knownEpoch() string {
@@ -70,7 +72,7 @@ type logInfo struct {
 // is there. A smaller history drops messages and needs AllowShrink.
 func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream, error) {
 	s := &logStream{name: streamName(policy.Namespace), policy: policy}
-	s.joins = &joiner{bus: b, stream: s}
+	s.joins, s.audit = &joiner{bus: b, stream: s}, newAudit(b, s)
 	want := b.streamConfig(s)
 	for attempt := 0; ; attempt++ {
 		err := b.tryEnsure(ctx, s, want)
@@ -273,6 +275,7 @@ func (b *Bus) noteLeader(s *logStream, info logInfo) {
 	s.mu.Unlock()
 	if before != "" && before != info.leader {
 		b.log.Info("the log has another leader", "stream", s.name, "leader", info.leader, "before", before)
+		s.audit.soon(0)
 	}
 }
 

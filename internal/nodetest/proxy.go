@@ -23,6 +23,7 @@ type Proxy struct {
 	prefix string
 	every  int64
 	seen   atomic.Int64
+	healed atomic.Bool
 	lis    net.Listener
 	wg     sync.WaitGroup
 
@@ -51,6 +52,9 @@ func StartProxy(t testing.TB, natsURL, prefix string, every int) *Proxy {
 	t.Cleanup(p.stop)
 	return p
 }
+
+// Heal ends the losses.
+func (p *Proxy) Heal() { p.healed.Store(true) }
 
 // Divert leads the next connection to another server.
 func (p *Proxy) Divert(natsURL string) {
@@ -156,7 +160,7 @@ func (p *Proxy) forward(client io.Writer, server *bufio.Reader) {
 				return
 			}
 			out = append(out, body...)
-			lose = strings.HasPrefix(fields[0], p.prefix) && p.seen.Add(1)%p.every == 0
+			lose = !p.healed.Load() && strings.HasPrefix(fields[0], p.prefix) && p.seen.Add(1)%p.every == 0
 		}
 		if lose {
 			p.Dropped.Add(1)
