@@ -275,6 +275,9 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 			b.log.Warn("flush after reconnect", "err", err)
 		}
 		b.passBarriers()
+		if b.cfg.Embedded == nil {
+			b.sendCanary() // whether all is well again need not wait for the next
+		}
 		for _, s := range b.shards {
 			s.post((*shard).resyncAll)
 		}

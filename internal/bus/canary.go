@@ -44,20 +44,25 @@ func (b *Bus) sendCanaries() {
 	tick := time.NewTicker(canaryEvery)
 	defer tick.Stop()
 	for {
-		for _, s := range b.streams {
-			s.mu.Lock()
-			s.canary.number++
-			s.canary.sent = time.Now()
-			body := fmt.Appendf(nil, "%s %d", b.members.self.Incarnation, s.canary.number)
-			s.mu.Unlock()
-			if err := b.pub.Publish(canaryPub(s.policy.Namespace, b.cfg.Node), body); err != nil {
-				b.log.Debug("canary", "stream", s.name, "err", err)
-			}
-		}
+		b.sendCanary()
 		select {
 		case <-tick.C:
 		case <-b.ctx.Done():
 			return
+		}
+	}
+}
+
+// sendCanary sends one canary through every log.
+func (b *Bus) sendCanary() {
+	for _, s := range b.streams {
+		s.mu.Lock()
+		s.canary.number++
+		s.canary.sent = time.Now()
+		body := fmt.Appendf(nil, "%s %d", b.members.self.Incarnation, s.canary.number)
+		s.mu.Unlock()
+		if err := b.pub.Publish(canaryPub(s.policy.Namespace, b.cfg.Node), body); err != nil {
+			b.log.Debug("canary", "stream", s.name, "err", err)
 		}
 	}
 }
