@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/roomcast/roomcast/internal/room"
 )
 
 // The audit compares where this node's rooms stand with the log: a message that was
@@ -148,15 +150,35 @@ func (a *audit) compare(s *shard, rooms []standing) error {
 	}
 	a.bus.cfg.Metrics.AuditedRooms.Add(float64(len(rooms)))
 	var suspects []suspect
+	var empty []standing
 	for _, r := range rooms {
-		if p, ok := last[r.lr.log.subject]; ok && p.Seq > r.head {
+		switch p, ok := last[r.lr.log.subject]; {
+		case !ok:
+			empty = append(empty, r)
+		case p.Seq > r.head:
 			suspects = append(suspects, suspect{r.lr, p.Seq})
 		}
+	}
+	if len(empty) > 0 {
+		s.post(func(s *shard) { s.refresh(empty, info) })
 	}
 	if len(suspects) > 0 && a.bus.wait(auditGrace) {
 		s.post(func(s *shard) { s.repair(suspects, info.epoch) })
 	}
 	return nil
+}
+
+// refresh moves rooms without a message to the log's end: nothing was missed on the
+// way there.
+func (s *shard) refresh(rooms []standing, info logInfo) {
+	for _, r := range rooms {
+		lr := r.lr
+		if s.rooms[lr.subject] != lr || lr.state != ready || lr.head.Epoch != info.epoch || lr.head.Seq != r.head || info.last <= r.head {
+			continue
+		}
+		lr.head = room.Position{Epoch: info.epoch, Seq: info.last}
+		lr.sink.Stands(lr.head)
+	}
 }
 
 // repair fills the rooms that have not come to where the audit saw their logs.

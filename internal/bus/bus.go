@@ -129,6 +129,7 @@ func (b *Bus) start(ctx context.Context) error {
 			return err
 		}
 		b.streams[policy.Namespace] = s
+		b.anchor(ctx, s)
 	}
 	if b.acks, err = newPublisher(b); err != nil {
 		return err
@@ -150,6 +151,7 @@ func (b *Bus) start(ctx context.Context) error {
 	if err := b.startCanaries(); err != nil {
 		return err
 	}
+	b.wg.Go(b.keepAnchors)
 	b.wg.Go(b.countInbound)
 	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)

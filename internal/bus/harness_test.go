@@ -84,6 +84,12 @@ func (e *ear) Opened(head room.Position) {
 	e.head, e.opened = head, true
 }
 
+func (e *ear) Stands(head room.Position) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.head = head
+}
+
 func (e *ear) Append(m *room.Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

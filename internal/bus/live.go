@@ -28,6 +28,9 @@ type Room interface {
 	// Opened says where the room stands; messages after head follow. The zero
 	// head is an ephemeral room's.
 	Opened(head room.Position)
+	// Stands says where the room stands now, without a message since: it has none
+	// left, and a position of long ago would prove less.
+	Stands(head room.Position)
 	// Append brings the next message.
 	Append(m *room.Message)
 	// Break says that messages may be missing before head, and why.
@@ -243,6 +246,9 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 		s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
 	}
 	lr.head, lr.touched = m.Position, s.now
+	if lr.log.stream != nil {
+		lr.log.stream.sawSeq(m.Position.Seq)
+	}
 	lr.sink.Append(m)
 }
 
@@ -261,6 +267,9 @@ func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position)
 		return
 	}
 	lr.sub, lr.head, lr.touched = sub, head, s.now
+	if lr.log.stream != nil && head.Epoch != lr.log.stream.knownEpoch() {
+		lr.dirty = true // the log was replaced meanwhile
+	}
 	lr.sink.Opened(head)
 	s.settle(lr)
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,6 +49,11 @@ type logStream struct {
 	making bool   // guarded by mu: it is being made again
 	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
 	canary canary // guarded by mu
+
+	seen     atomic.Uint64 // the highest sequence of the epoch that is known to have been stored
+	renewing atomic.Bool   // it is being given another epoch
+
+	anchored string // of the newest anchor known; owned by keepAnchors once the bus is open
 
 	joins *joiner
 	audit *audit
@@ -167,7 +173,7 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 		return nil
 	}
 	shrinks := want.MaxMsgsPerSubject < have.MaxMsgsPerSubject || want.MaxAge < have.MaxAge || want.MaxBytes < have.MaxBytes
-	if shrinks && info.State.Msgs > 0 && !b.cfg.AllowShrink {
+	if shrinks && !b.cfg.AllowShrink && !b.isEmpty(ctx, s) {
 		return fmt.Errorf("the configured history is smaller than the log's (%s) and would drop messages; start with --allow-shrink to accept it",
 			strings.Join(changes, ", "))
 	}
@@ -179,6 +185,14 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 	}
 	b.log.Info("log limits changed", "stream", s.name, "changes", strings.Join(changes, ", "))
 	return nil
+}
+
+// isEmpty reports whether no room has a message in the log. What nodes store there for
+// themselves does not count.
+func (b *Bus) isEmpty(ctx context.Context, s *logStream) bool {
+	rooms := pubPrefix + s.policy.Namespace + ".*.*"
+	first, err := b.leaderPosition(ctx, s, map[string]any{"seq": 1, "next_by_subj": rooms})
+	return err == nil && first.IsZero()
 }
 
 func limitChanges(have, want jetstream.StreamConfig) []string {
@@ -241,6 +255,7 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 			Leader string `json:"leader"`
 		} `json:"cluster"`
 	}
+	seen := s.seen.Load() // before the leader answers
 	if err := b.apiRequest(ctx, "STREAM.INFO."+s.name, nil, &r); err != nil {
 		return logInfo{}, err
 	}
@@ -261,7 +276,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 		info.leader = r.Cluster.Leader
 	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
-	b.noteEpoch(s, info)
+	if !b.noteEpoch(s, info) && info.last < seen {
+		b.renew(s, info, seen)
+	}
 	b.noteLeader(s, info)
 	return info, nil
 }
@@ -286,19 +303,25 @@ func (s *logStream) clustered() bool {
 	return s.leader != ""
 }
 
-// noteEpoch tells every room of a log that has become another one.
-func (b *Bus) noteEpoch(s *logStream, info logInfo) {
+// noteEpoch tells every room of a log that has become another one, and reports
+// whether it has.
+func (b *Bus) noteEpoch(s *logStream, info logInfo) (changed bool) {
 	s.mu.Lock()
-	changed := info.epoch != s.epoch
+	changed = info.epoch != s.epoch
 	s.epoch = info.epoch
+	if changed {
+		s.seen.Store(info.last)
+	}
 	s.mu.Unlock()
 	if !changed {
-		return
+		s.sawSeq(info.last)
+		return false
 	}
 	b.log.Error("the log was replaced by another; its rooms are told RESET", "stream", s.name, "epoch", info.epoch)
 	for _, sh := range b.shards {
 		sh.post(func(sh *shard) { sh.resetStream(s, info) })
 	}
+	return true
 }
 
 // leaderPosition asks the stream's leader for the position of one message, such as

@@ -202,6 +202,7 @@ func (r *Room) ahead(pos room.Position) bool {
 	return r.aheadLocked(pos)
 }
 
+// A room whose head is a watermark has no message at or below it.
 func (r *Room) aheadLocked(pos room.Position) bool {
-	return r.head.Epoch != pos.Epoch || r.head.Seq > pos.Seq
+	return r.head.Epoch != pos.Epoch || r.head.Seq > pos.Seq && !r.head.IsWatermark()
 }

@@ -58,6 +58,9 @@ func (n *NATS) Start() {
 	n.opts.Port = mustPort(n.t, n.URL)
 }
 
+// StoreDir is where the server's log is. It may be changed while the server is stopped.
+func (n *NATS) StoreDir() string { return n.opts.StoreDir }
+
 // Stop stops the server and waits for it. It may be called again.
 func (n *NATS) Stop() {
 	n.Server.Shutdown()
