@@ -64,6 +64,7 @@ func TestJoinRace(t *testing.T) {
 // race joins a room after its k-th of 12 messages is stored and reports whether it
 // heard all that follow where it was opened.
 func race(t *testing.T, b, pub testBus, name room.Name, k int) bool {
+	t.Helper()
 	q := pub.NewSequence()
 	acks := make(chan room.Ack, 12)
 	e := &ear{}

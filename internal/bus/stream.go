@@ -255,7 +255,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 			Leader string `json:"leader"`
 		} `json:"cluster"`
 	}
-	seen := s.seen.Load() // before the leader answers
+	s.mu.Lock()
+	epoch, seen := s.epoch, s.seen.Load() // before the leader answers
+	s.mu.Unlock()
 	if err := b.apiRequest(ctx, "STREAM.INFO."+s.name, nil, &r); err != nil {
 		return logInfo{}, err
 	}
@@ -276,7 +278,8 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 		info.leader = r.Cluster.Leader
 	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
-	if !b.noteEpoch(s, info) && info.last < seen {
+	b.noteEpoch(s, info)
+	if info.epoch == epoch && info.last < seen {
 		b.renew(s, info, seen)
 	}
 	b.noteLeader(s, info)
@@ -303,11 +306,10 @@ func (s *logStream) clustered() bool {
 	return s.leader != ""
 }
 
-// noteEpoch tells every room of a log that has become another one, and reports
-// whether it has.
-func (b *Bus) noteEpoch(s *logStream, info logInfo) (changed bool) {
+// noteEpoch tells every room of a log that has become another one.
+func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 	s.mu.Lock()
-	changed = info.epoch != s.epoch
+	changed := info.epoch != s.epoch
 	s.epoch = info.epoch
 	if changed {
 		s.seen.Store(info.last)
@@ -315,13 +317,12 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) (changed bool) {
 	s.mu.Unlock()
 	if !changed {
 		s.sawSeq(info.last)
-		return false
+		return
 	}
 	b.log.Error("the log was replaced by another; its rooms are told RESET", "stream", s.name, "epoch", info.epoch)
 	for _, sh := range b.shards {
 		sh.post(func(sh *shard) { sh.resetStream(s, info) })
 	}
-	return true
 }
 
 // leaderPosition asks the stream's leader for the position of one message, such as

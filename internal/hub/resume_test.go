@@ -65,3 +65,29 @@ func TestPositionAheadOfThisNode(t *testing.T) {
 		}
 	})
 }
+
+// A room without a message stands at the log's end. Who resumes from an earlier moment
+// has missed nothing, however long the log shows nothing.
+func TestResumeInRoomWithoutMessages(t *testing.T) {
+	t.Parallel()
+	mark := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq} }
+	w := newWorld(t, &quietSource{head: mark(10)}, &pages{})
+	c, first := w.join("a", room.Position{})
+	c.part.room.Stands(mark(20))
+	_, second := w.join("a", room.Position{}) // at 20, see join
+	c.append(25, 25)
+	c.part.room.Stands(mark(30)) // late: there is a message
+	for _, r := range []*reader{first, second} {
+		r.want(Current, "m 25")
+	}
+	if c.part.room.head != at(25) {
+		t.Errorf("the room stands at %v", c.part.room.head)
+	}
+	inBubble(t, &pages{list: []room.Page{{}}}, func(t *testing.T, w *world) {
+		t.Helper()
+		keep, _ := w.join("b", room.Position{})
+		keep.part.room.Break(room.Truncated, mark(20))
+		_, r := w.join("b", mark(15))
+		r.wantRead(Current)
+	})
+}
