@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/grpc"
+
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/bench"
 )
@@ -41,9 +43,9 @@ type benchCmd struct {
 	Caller caller     `embed:"" group:"server"`
 }
 
-// spareProcs are threads beyond one a processor: the system shares the processors among
-// them in finer slices than the Go scheduler, so that the probe does not wait for the
-// readers of the load.
+// spareProcs are threads beyond one a processor while there is a probe: the system
+// shares the processors among them in finer slices than the Go scheduler, so that the
+// probe does not wait for the readers of the load.
 const spareProcs = 4
 
 // Run prints the report on standard output. A message that was lost, repeated, out of
@@ -54,33 +56,24 @@ func (c *benchCmd) Run(ctx context.Context, p *process) error {
 		return err
 	}
 	progress := newBenchProgress(p.stderr)
-	cfg := bench.Config{
-		URLs: c.URL, Token: c.Caller.Token, TLS: tlsConfig, Format: bench.Format(c.Format),
-		Load: bench.Load{
-			Rooms: c.Rooms, Sockets: c.Sockets, RoomPrefix: c.RoomPrefix, Mode: bench.Mode(c.Mode), InFlight: c.InFlight,
-			Publishers: c.Publishers, Batch: c.Batch, Rate: c.Rate, Payload: c.Payload,
-		},
-		Warmup: c.Warmup, Duration: c.Duration, Patience: c.Patience, ServerPIDs: c.ServerPID, Progress: progress.show,
+	cfg := c.config()
+	cfg.TLS, cfg.Progress = tlsConfig, progress.show
+	conns, err := c.dial()
+	if err != nil {
+		return err
 	}
-	if c.ProbeRoom {
-		cfg.ProbeRate = c.ProbeRate
-	}
-	var services [2]roomcastv1.PublishServiceClient
-	for i := range services {
-		conn, err := c.Server.conn(&c.Caller)
-		if err != nil {
-			return err
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close() // every call is answered
 		}
-		defer func() { _ = conn.Close() }() // every call is answered
-		services[i] = roomcastv1.NewPublishServiceClient(conn)
-	}
-	run, err := bench.New(cfg, services[0], services[1])
+	}()
+	run, err := bench.New(cfg, roomcastv1.NewPublishServiceClient(conns[0]), roomcastv1.NewPublishServiceClient(conns[1]))
 	if err != nil {
 		return &usageError{err}
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if p.getenv("GOMAXPROCS") == "" {
+	if c.ProbeRoom && p.getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcs)
 	}
 	report, err := run.Run(ctx)
@@ -92,6 +85,32 @@ func (c *benchCmd) Run(ctx context.Context, p *process) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	return c.print(p, report)
+}
+
+// dial prepares two connections: the probe must not queue behind the load on its own
+// side.
+func (c *benchCmd) dial() (conns [2]*grpc.ClientConn, err error) {
+	for i := range conns {
+		if conns[i], err = c.Server.conn(&c.Caller); err != nil {
+			return conns, err // one that was never used has nothing to close
+		}
+	}
+	return conns, nil
+}
+
+func (c *benchCmd) config() bench.Config {
+	cfg := bench.Config{
+		URLs: c.URL, Token: c.Caller.Token, Format: bench.Format(c.Format),
+		Load: bench.Load{
+			Rooms: c.Rooms, Sockets: c.Sockets, RoomPrefix: c.RoomPrefix, Mode: bench.Mode(c.Mode), InFlight: c.InFlight,
+			Publishers: c.Publishers, Batch: c.Batch, Rate: c.Rate, Payload: c.Payload,
+		},
+		Warmup: c.Warmup, Duration: c.Duration, Patience: c.Patience, ServerPIDs: c.ServerPID,
+	}
+	if c.ProbeRoom {
+		cfg.ProbeRate = c.ProbeRate
+	}
+	return cfg
 }
 
 func (c *benchCmd) print(p *process, report *bench.Report) error {

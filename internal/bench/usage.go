@@ -17,6 +17,13 @@ type usage struct {
 
 func (u usage) cpu() time.Duration { return u.user + u.system }
 
+// ProcessCPU is the processor time that a process has used until now, to 10 ms. The
+// error is for a process that is not there and for systems that do not tell.
+func ProcessCPU(pid int) (time.Duration, error) {
+	u, err := processUsage(pid)
+	return u.cpu(), err
+}
+
 // sample is what processes and the machine have used at one time.
 type sample struct {
 	at      time.Duration // of the run's clock
@@ -49,7 +56,7 @@ func (s *sampler) sample() (sample, error) {
 	if now.self, err = processUsage(os.Getpid()); err != nil {
 		return sample{}, err
 	}
-	now.busy, err = machineBusy()
+	now.busy, err = MachineBusy()
 	return now, err
 }
 

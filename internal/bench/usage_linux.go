@@ -35,10 +35,10 @@ func processUsage(pid int) (usage, error) {
 	return usage{user: user, system: system, rss: pages * int64(os.Getpagesize())}, errors.Join(err1, err2, err3)
 }
 
-// machineBusy is the processor time of everything but idling, waiting for disks, and
+// MachineBusy is the processor time since the system's start of everything but idling, waiting for disks, and
 // what a guest uses, which is in another field already; time that the hypervisor took
-// away is in it.
-func machineBusy() (time.Duration, error) {
+// away is in it. The error is for systems that do not tell.
+func MachineBusy() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, err

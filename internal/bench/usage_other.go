@@ -6,4 +6,5 @@ import "time"
 
 func processUsage(int) (usage, error) { return usage{}, errNoUsage }
 
-func machineBusy() (time.Duration, error) { return 0, errNoUsage }
+// MachineBusy fails: this system does not tell.
+func MachineBusy() (time.Duration, error) { return 0, errNoUsage }
