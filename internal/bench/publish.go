@@ -27,7 +27,7 @@ func (p *publisher) run(ctx, publishing context.Context) error {
 	from := newSource(p.load)
 	group, ctx := errgroup.WithContext(ctx)
 	if from.due != nil {
-		group.Go(func() error { from.schedule(publishing); return nil })
+		group.Go(func() error { return from.schedule(publishing) })
 	}
 	for range p.load.Publishers {
 		group.Go(func() error {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,20 +17,15 @@ const (
 
 	// hungUp are the events after which a connection has an end to read.
 	hungUp = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-
-	// stopAfter is how long a loop without events takes to notice its end, in
-	// milliseconds.
-	stopAfter = 100
 )
 
 // epoll is the reader that costs little: one goroutine and one buffer for all sockets,
 // read when readable. What it cannot read raw, streams do.
 type epoll struct {
 	lane    *lane
-	fd      int
+	file    *os.File // the epoll instance; it is itself waited for in the runtime's, which holds no thread
 	streams streams
 	ended   chan struct{}
-	ending  atomic.Bool
 
 	sockets []*socket // guarded by lane.mu; the events name their places
 }
@@ -39,8 +35,14 @@ func newReader(l *lane) (reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	r := &epoll{lane: l, fd: fd, streams: streams{lane: l}, ended: make(chan struct{})}
-	go r.loop()
+	err = unix.SetNonblock(fd, true) // or the runtime would not wait for it
+	r := &epoll{lane: l, file: os.NewFile(uintptr(fd), "epoll"), streams: streams{lane: l}, ended: make(chan struct{})}
+	raw, connErr := r.file.SyscallConn()
+	if err := errors.Join(err, connErr); err != nil {
+		_ = r.file.Close() // the error tells
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	go r.loop(raw)
 	return r, nil
 }
 
@@ -61,14 +63,20 @@ func (r *epoll) add(s *socket, c net.Conn) error {
 	s.conn = fd
 	r.sockets = append(r.sockets, s)
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(len(r.sockets) - 1)} //nolint:gosec // descriptors are fewer
-	if err := unix.EpollCtl(r.fd, unix.EPOLL_CTL_ADD, int(fd), &event); err != nil {
+	raw, err := r.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	ctlErr := error(nil)
+	err = raw.Control(func(epfd uintptr) { ctlErr = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, int(fd), &event) })
+	if err := errors.Join(err, ctlErr); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	return nil
 }
 
 func (r *epoll) stop() {
-	r.ending.Store(true)
+	_ = r.file.Close() // wakes the loop; nothing is lost with it
 	<-r.ended
 	r.streams.stop()
 	r.lane.mu.Lock()
@@ -76,31 +84,40 @@ func (r *epoll) stop() {
 	for _, s := range r.sockets {
 		s.end(nil)
 	}
-	_ = unix.Close(r.fd) // nothing is lost with it
 }
 
-func (r *epoll) loop() {
+// loop reads what is readable until stop.
+func (r *epoll) loop(raw syscall.RawConn) {
 	defer close(r.ended)
 	events := make([]unix.EpollEvent, eventsAtOnce)
 	buf := make([]byte, readSize)
-	for !r.ending.Load() {
-		n, err := unix.EpollWait(r.fd, events, stopAfter)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return // only a programming error can be the cause
+	for {
+		n := 0
+		err := raw.Read(func(fd uintptr) bool {
+			n, _ = unix.EpollWait(int(fd), events, 0) // a signal may interrupt it; 0 waits for the next event
+			return n > 0
+		})
+		if err != nil {
+			return // closed by stop
 		}
-		r.lane.mu.Lock()
-		for _, event := range events[:max(n, 0)] {
-			s := r.sockets[event.Fd]
-			if s.ended {
-				continue
-			}
-			if err := r.read(s, buf, event.Events&hungUp != 0); err != nil {
-				s.end(err)
-			}
-		}
-		r.lane.flush()
-		r.lane.mu.Unlock()
+		r.readable(events[:n], buf)
 	}
+}
+
+// readable reads the sockets of some events.
+func (r *epoll) readable(events []unix.EpollEvent, buf []byte) {
+	r.lane.mu.Lock()
+	defer r.lane.mu.Unlock()
+	for _, event := range events {
+		s := r.sockets[event.Fd]
+		if s.ended {
+			continue
+		}
+		if err := r.read(s, buf, event.Events&hungUp != 0); err != nil {
+			s.end(err)
+		}
+	}
+	r.lane.flush()
 }
 
 // read empties a socket: it is told of once (edge triggered), which spares the kernel a

@@ -24,41 +24,29 @@ func newSource(l *load) *source {
 	return s
 }
 
-// schedule announces one message each 1/rate seconds until ctx ends. One that comes late is not
-// skipped and does not move those after it.
-func (s *source) schedule(ctx context.Context) {
+// schedule announces one message each 1/rate seconds until ctx ends. One that comes late
+// is not skipped and does not move those after it.
+func (s *source) schedule(ctx context.Context) error {
 	defer close(s.due)
+	clock, err := newSleeper()
+	if err != nil {
+		return err
+	}
+	defer clock.close()
 	began, interval := s.load.clock.now(), float64(time.Second)/s.load.Rate
 	for n := 0; ; n++ {
 		due := began + int64(float64(n)*interval)
-		if !s.sleepUntil(ctx, due) {
-			return
+		for left := due - s.load.clock.now(); left > 0; left = due - s.load.clock.now() {
+			if !clock.sleep(ctx, time.Duration(left)) {
+				return nil
+			}
 		}
 		select {
 		case s.due <- due:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
-}
-
-// exactly is how long before its time the exact sleep begins, which nothing ends.
-const exactly = 2 * time.Millisecond
-
-func (s *source) sleepUntil(ctx context.Context, due int64) bool {
-	if left := time.Duration(due - s.load.clock.now()); left > exactly {
-		timer := time.NewTimer(left - exactly)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		}
-	}
-	for left := due - s.load.clock.now(); left > 0; left = due - s.load.clock.now() {
-		sleepShort(time.Duration(left))
-	}
-	return ctx.Err() == nil
 }
 
 // next waits for the next message. It reports false when ctx has ended.
