@@ -15,7 +15,7 @@ GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 # What starts whole nodes or processes; `make check` leaves it to `make test`.
-SLOW := /(cmd|test|internal/node|internal/nodetest)(/|$$)
+SLOW := /(cmd|test|internal/bench|internal/node|internal/nodetest)(/|$$)
 
 # Every Go file of ours, those for other systems and tests too.
 GO_FILES := find . -name '*.go' -not -path '*/node_modules/*' -not -path './.*'

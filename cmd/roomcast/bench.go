@@ -114,7 +114,7 @@ func (c *benchCmd) config() bench.Config {
 }
 
 func (c *benchCmd) print(p *process, report *bench.Report) error {
-	err := error(nil)
+	var err error
 	if c.JSON {
 		err = json.NewEncoder(p.stdout).Encode(report)
 	} else {

@@ -56,6 +56,6 @@ const maskBit = 0x80
 // this is no page.
 func clientFrame(op wire.Opcode, payload []byte) []byte {
 	payload = payload[:min(len(payload), wire.MaxControlPayload)]
-	b := append(make([]byte, 0, 6+len(payload)), 0x80|byte(op), maskBit|byte(len(payload)), 0, 0, 0, 0)
+	b := append(make([]byte, 0, 6+len(payload)), 0x80|byte(op), maskBit|byte(len(payload)), 0, 0, 0, 0) //nolint:gosec // at most 125
 	return append(b, payload...)
 }

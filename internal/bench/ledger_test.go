@@ -83,7 +83,8 @@ func TestLedgerOrder(t *testing.T) {
 		}
 		return l.order
 	}
-	if order(0, 2, 1) != order(0, 2, 1) || order(0, 1, 2) == order(0, 2, 1) || order(1, 0, 2) == order(0, 2, 1) {
+	seen := order(0, 2, 1)
+	if again := order(0, 2, 1); again != seen || order(0, 1, 2) == seen || order(1, 0, 2) == seen {
 		t.Error("the hash does not tell orders apart")
 	}
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -24,13 +25,16 @@ type problems struct {
 // maxExamples keeps a report readable.
 const maxExamples = 5
 
-// note counts a problem and keeps its text if it is among the first.
+// note counts a problem and keeps its text if it is among the first different ones.
 func (p *problems) note(count *atomic.Int64, format string, args ...any) {
 	count.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.examples) < maxExamples {
-		p.examples = append(p.examples, fmt.Sprintf(format, args...))
+	if len(p.examples) == maxExamples {
+		return
+	}
+	if text := fmt.Sprintf(format, args...); !slices.Contains(p.examples, text) {
+		p.examples = append(p.examples, text)
 	}
 }
 

@@ -60,7 +60,7 @@ func (r *streams) read(s *socket, from io.Reader) {
 	for {
 		n := copy(buf, s.rest) // written below only
 		if n == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
+			buf = append(make([]byte, 0, 2*n), buf...)[:2*n]
 		}
 		read, err := from.Read(buf[n:])
 		l.mu.Lock()

@@ -1,13 +1,9 @@
 package bench
 
 import (
-	"errors"
 	"os"
 	"time"
 )
-
-// errNoUsage is what a system says that does not tell what processes use.
-var errNoUsage = errors.New("processor time and memory of other processes can be read on Linux only")
 
 // usage is what a process has used until now.
 type usage struct {

@@ -2,7 +2,12 @@
 
 package bench
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+var errNoUsage = errors.New("processor time and memory of other processes can be read on Linux only")
 
 func processUsage(int) (usage, error) { return usage{}, errNoUsage }
 

@@ -31,7 +31,7 @@ func splitKey(key uint64) (room, seq uint32) {
 func newWindow(size int) *window {
 	w := &window{free: make(chan uint16, size), slots: make([]flight, size)}
 	for i := range size {
-		w.free <- uint16(i) //nolint:gosec // at most maxInFlight
+		w.free <- uint16(i)
 	}
 	return w
 }
@@ -118,7 +118,7 @@ func (w *window) giveUp() (count int) {
 		f.mu.Lock()
 		key := f.key
 		f.mu.Unlock()
-		if key != 0 && w.end(uint16(i), key) { //nolint:gosec // at most maxInFlight
+		if key != 0 && w.end(uint16(i), key) {
 			count++
 		}
 	}
@@ -137,7 +137,7 @@ func (w *window) of(room uint32) map[uint16]uint64 {
 		key := f.key
 		f.mu.Unlock()
 		if in, _ := splitKey(key); key != 0 && in == room {
-			found[uint16(i)] = key //nolint:gosec // at most maxInFlight
+			found[uint16(i)] = key
 		}
 	}
 	return found

@@ -82,7 +82,7 @@ func choose(all []row, wanted string) ([]row, error) {
 		return all, nil
 	}
 	var chosen []row
-	for _, name := range strings.Split(wanted, ",") {
+	for name := range strings.SplitSeq(wanted, ",") {
 		before := len(chosen)
 		for _, r := range all {
 			if strings.HasPrefix(r.name, strings.TrimSpace(name)) {

@@ -172,7 +172,7 @@ func (s *service) stop() {
 
 // launch starts a program whose output goes to files beside path.
 func launch(program, path string, args []string) (*process, error) {
-	p := &process{cmd: exec.Command(program, args...), stderr: path + ".stderr", ended: make(chan struct{})} //nolint:gosec,noctx // our own programs, stopped by stop
+	p := &process{cmd: exec.Command(program, args...), stderr: path + ".stderr", ended: make(chan struct{})} //nolint:noctx // our own programs, stopped by stop
 	p.cmd.Env = cleanEnv()
 	file, err := os.Create(p.stderr)
 	if err != nil {

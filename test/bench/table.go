@@ -90,14 +90,14 @@ func writeReport(w io.Writer, o *options, results []result) error {
 
 func writeTable(w io.Writer, results []result) error {
 	var b strings.Builder
-	b.WriteString("| | load | figure | measured | goal | | Centrifugo | naive hub | NATS WebSocket | prototype |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| | load | figure | measured | goal | | Centrifugo | naive hub | NATS WebSocket | prototype | other load |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range results {
-		name, what := r.row.name, r.row.what
+		name, what, other := r.row.name, r.row.what, r.measured(&figure{unit: percent, value: otherLoad})
 		for _, f := range r.row.figures {
-			cells := append([]string{name, what, f.what, r.measured(&f), f.goalText(), r.verdict(&f)}, f.peers[:]...)
+			cells := slices.Concat([]string{name, what, f.what, r.measured(&f), f.goalText(), r.verdict(&f)}, f.peers[:], []string{other})
 			b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
-			name, what = "", ""
+			name, what, other = "", "", ""
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -130,28 +130,32 @@ func (r *result) verdict(f *figure) string {
 		return "ERRORS"
 	case f.goal == 0:
 		return ""
-	case f.atMost == (value <= f.goal):
+	case f.atMost && value <= f.goal, !f.atMost && value >= f.goal:
 		return "met"
 	default:
 		return fmt.Sprintf("%.2f of it", value/f.goal)
 	}
 }
 
-// details are columns of every row, for comparing and for doubting.
-var details = []figure{ //nolint:gochecknoglobals // a table
-	{what: "published/s", value: func(r *measurement) float64 { return r.Traffic.PublishedPerSecond }},
-	{what: "deliveries/s", value: func(r *measurement) float64 { return r.Traffic.DeliveriesPerSecond }},
-	{what: "deliveries per CPU s", value: perCPU},
-	{what: "messages a read", value: func(r *measurement) float64 { return r.Traffic.MessagesPerRead }},
-	{what: "p50", unit: milliseconds, value: func(r *measurement) float64 { return r.Delivery.P50 }},
-	{what: "p99", unit: milliseconds, value: func(r *measurement) float64 { return r.Delivery.P99 }},
-	{what: "last p50", unit: milliseconds, value: func(r *measurement) float64 { return r.Last.P50 }},
-	{what: "service CPU s", unit: seconds, value: func(r *measurement) float64 { return r.Usage.CPU }},
-	{what: "load CPU s", unit: seconds, value: func(r *measurement) float64 { return r.Usage.Self }},
-	{what: "RSS", unit: megabytes, value: rss},
-	{what: "connects/s", value: func(r *measurement) float64 { return r.Connect.PerSecond }},
-	{what: "other load", unit: percent, value: func(r *measurement) float64 { return 100 * disturbance(r) }},
+// details are the columns of every row, for comparing and for doubting.
+func details() []figure {
+	return []figure{
+		{what: "published/s", value: func(r *measurement) float64 { return r.Traffic.PublishedPerSecond }},
+		{what: "deliveries/s", value: func(r *measurement) float64 { return r.Traffic.DeliveriesPerSecond }},
+		{what: "deliveries per CPU s", value: perCPU},
+		{what: "messages a read", value: func(r *measurement) float64 { return r.Traffic.MessagesPerRead }},
+		{what: "p50", unit: milliseconds, value: func(r *measurement) float64 { return r.Delivery.P50 }},
+		{what: "p99", unit: milliseconds, value: func(r *measurement) float64 { return r.Delivery.P99 }},
+		{what: "last p50", unit: milliseconds, value: func(r *measurement) float64 { return r.Last.P50 }},
+		{what: "service CPU s", unit: seconds, value: func(r *measurement) float64 { return r.Usage.CPU }},
+		{what: "load CPU s", unit: seconds, value: func(r *measurement) float64 { return r.Usage.Self }},
+		{what: "RSS", unit: megabytes, value: rss},
+		{what: "connects/s", value: func(r *measurement) float64 { return r.Connect.PerSecond }},
+		{what: "other load", unit: percent, value: otherLoad},
+	}
 }
+
+func otherLoad(r *measurement) float64 { return 100 * disturbance(r) }
 
 func rss(r *measurement) (megabytes float64) {
 	for _, p := range r.Usage.Processes {
@@ -163,18 +167,19 @@ func rss(r *measurement) (megabytes float64) {
 func writeDetails(w io.Writer, results []result) error {
 	var b strings.Builder
 	b.WriteString("\n| |")
-	for _, f := range details {
+	for _, f := range details() {
 		b.WriteString(" " + f.what + " |")
 	}
-	b.WriteString("\n|---" + strings.Repeat("|---", len(details)) + "|\n")
+	b.WriteString("\n|---" + strings.Repeat("|---", len(details())) + "|\n")
 	for _, r := range results {
 		b.WriteString("| " + r.row.name + " |")
-		for _, f := range details {
+		for _, f := range details() {
 			b.WriteString(" " + f.unit.text(median(r.values(&f))) + " |")
 		}
 		b.WriteByte('\n')
 	}
-	b.WriteString("\nOther load is the share of the machine's processor time that neither the service nor the load generator used.\n\n")
+	b.WriteString("\nOther load is the share of the machine's processor time that neither the service nor the load generator used.\n" +
+		"A row with much of it shows how the service does when it gets no processor, and little else.\n\n")
 	for _, r := range results {
 		fmt.Fprintf(&b, "    %-20s roomcast bench %s\n", r.row.name, strings.Join(r.row.flags, " "))
 	}
