@@ -191,7 +191,7 @@ func (b *Bench) probeAlone(ctx context.Context) (Latency, error) {
 		}
 		b.probe.measure()
 		defer b.probe.stopMeasuring()
-		return b.wait(ctx, b.cfg.Duration)
+		return b.waitAtLeast(ctx, b.cfg.Duration, b.probe.measures)
 	})
 	all, _ := b.probe.latencies()
 	return all.latency(), err
@@ -213,7 +213,9 @@ func (b *Bench) measure(ctx context.Context, report *Report) error {
 		for _, l := range b.loads() {
 			l.measure()
 		}
-		if err := b.wait(ctx, b.cfg.Duration); err != nil {
+		// Where messages are few and far between, a measurement of none would be none.
+		err = b.waitAtLeast(ctx, b.cfg.Duration, b.main.measures)
+		if err != nil {
 			return err
 		}
 		for _, l := range b.loads() {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/proto"
 
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/room"
 	"github.com/roomcast/roomcast/internal/wire"
 )
@@ -79,6 +81,11 @@ func TestErrorsAreFound(t *testing.T) {
 	gap := wire.Frame(wire.OpText, []byte(`{"gap":{"room":"bench-0","after":"e.1.c","reason":"OVERFLOW"}}`))
 	odd := wire.Frame(wire.OpText, []byte(`{"reconnect":{"withinMs":20000,"reason":"DRAINING"}}`))
 	foreign := wire.Frame(wire.OpText, []byte(`{"message":{"room":"bench-0","id":"e.1.c","json":{"a":1}}}`))
+	binary, err := proto.Marshal(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{Room: "bench-0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaryGap := wire.Frame(wire.OpBinary, binary)
 	type frames = [][]byte
 	tests := map[string]struct {
 		publishers int
@@ -95,6 +102,7 @@ func TestErrorsAreFound(t *testing.T) {
 		"calls that overlap":        {64, func(f frames) [2]frames { return [2]frames{{f[1], f[0], f[2]}, {f[1], f[0], f[2]}} }, Errors{}},
 		"sockets that do not agree": {64, func(f frames) [2]frames { return [2]frames{{f[1], f[0], f[2]}, f} }, Errors{Reordered: 1}},
 		"a gap":                     {1, func(f frames) [2]frames { return [2]frames{f, append(frames{gap}, f...)} }, Errors{Gaps: 1}},
+		"a gap in protobuf":         {1, func(f frames) [2]frames { return [2]frames{f, append(frames{binaryGap}, f...)} }, Errors{Gaps: 1}},
 		"an odd frame":              {1, func(f frames) [2]frames { return [2]frames{f, append(frames{odd}, f...)} }, Errors{Unexpected: 1}},
 	}
 	for name, test := range tests {

@@ -33,6 +33,7 @@ type load struct {
 
 	mu     sync.Mutex
 	begun  uint64              // guarded by mu: messages until now
+	inside bool                // guarded by mu: one of them is measured
 	expect []int               // guarded by mu: open sockets by room
 	failed map[uint64]struct{} // guarded by mu: keys of messages whose publish failed
 }
@@ -82,6 +83,7 @@ func (l *load) next(slot uint16, due int64) message {
 	l.mu.Lock()
 	room, seq := uint32(l.begun%uint64(l.Rooms)), uint32(l.begun/uint64(l.Rooms)) //nolint:gosec // a run is too short for more
 	l.begun++
+	l.inside = l.inside || l.measured(due)
 	key := keyOf(room, seq)
 	l.window.begin(slot, key, l.expect[room], due)
 	l.mu.Unlock()
@@ -122,10 +124,20 @@ func (l *load) published() uint64 {
 	return l.begun
 }
 
+// measures reports whether there is a message that is measured.
+func (l *load) measures() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inside
+}
+
 // measure begins to measure messages that are due from now on.
 func (l *load) measure() {
+	l.mu.Lock()
+	l.inside = false
+	l.mu.Unlock()
+	l.from.Store(l.clock.now()) // first: the end before is not after it
 	l.to.Store(1<<63 - 1)
-	l.from.Store(l.clock.now())
 }
 
 // measured reports whether a message due then is part of the measurement.

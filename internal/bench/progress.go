@@ -33,14 +33,20 @@ const maxRefused = 10_000
 
 // wait lets the load run for a time, unless there is none any more.
 func (b *Bench) wait(ctx context.Context, d time.Duration) error {
+	return b.waitAtLeast(ctx, d, func() bool { return true })
+}
+
+// waitAtLeast is wait that goes on until something is enough.
+func (b *Bench) waitAtLeast(ctx context.Context, d time.Duration, enough func() bool) error {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
-	for {
+	over := false
+	for !over || !enough() {
 		select {
 		case <-timeout.C:
-			return nil
+			over = true
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
@@ -49,6 +55,7 @@ func (b *Bench) wait(ctx context.Context, d time.Duration) error {
 			}
 		}
 	}
+	return nil
 }
 
 // enter begins a phase.
