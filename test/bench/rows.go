@@ -71,6 +71,8 @@ func (u unit) text(v float64) string {
 // significant writes about three digits, without an exponent.
 func significant(v float64) string {
 	switch {
+	case math.Abs(v) < 0.005:
+		return "0.00" // without a sign
 	case math.Abs(v) < 10:
 		return fmt.Sprintf("%.2f", v)
 	case math.Abs(v) < 100:

@@ -151,7 +151,7 @@ func TestUnits(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		count.text(1_234_567): "1.23 M", count.text(234_567): "235 k", count.text(12_345): "12.3 k", count.text(999): "999",
-		milliseconds.text(1234.5): "1234 ms", milliseconds.text(84.44): "84.4 ms", microseconds.text(0.314): "0.31 µs",
+		milliseconds.text(1234.5): "1234 ms", milliseconds.text(84.44): "84.4 ms", microseconds.text(0.314): "0.31 µs", microseconds.text(-0.001): "0.00 µs", microseconds.text(-0.71): "-0.71 µs",
 		times.text(4.567): "4.57 ×", percent.text(7.96): "8.0 %",
 	}
 	for got, want := range tests {
