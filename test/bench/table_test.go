@@ -1,0 +1,162 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/roomcast/roomcast/internal/bench"
+)
+
+// ran is a measurement with one figure and a disturbance by other load.
+func ran(perCPU, other float64) *measurement {
+	m := &measurement{}
+	m.Traffic.DeliveriesPerCPU = perCPU
+	m.Usage = bench.Usage{Seconds: 1, Other: other}
+	return m
+}
+
+func TestMedianOfTheLeastDisturbed(t *testing.T) {
+	t.Parallel()
+	r := result{row: &row{name: "X", figures: fanOut(100, "", "", "", "")}}
+	for _, m := range []*measurement{ran(1, 1.5), ran(30, 0), ran(10, 0), ran(900, 1.9), ran(20, 0)} {
+		r.add(m, 3)
+	}
+	f := &r.row.figures[0]
+	if got := r.measured(f); got != "**20** (10 – 30)" {
+		t.Errorf("got %s, want the median of the three runs that nothing disturbed", got)
+	}
+	if got := r.undisturbed(0.08); got != 3 {
+		t.Errorf("%d undisturbed runs, want 3", got)
+	}
+	if got := r.verdict(f); got != "0.20 of it" {
+		t.Errorf("verdict %s", got)
+	}
+}
+
+// TestErrorsStay: a run with errors is not dropped for a quieter one.
+func TestErrorsStay(t *testing.T) {
+	t.Parallel()
+	r := result{row: &row{name: "X", figures: fanOut(1, "", "", "", "")}}
+	bad := ran(5, 2)
+	bad.Errors.Lost = 1
+	for _, m := range []*measurement{ran(5, 0), bad, ran(5, 0), ran(5, 0)} {
+		r.add(m, 3)
+	}
+	if !r.failed() || r.verdict(&r.row.figures[0]) != "ERRORS" {
+		t.Errorf("failed %t, verdict %s", r.failed(), r.verdict(&r.row.figures[0]))
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		goal   float64
+		atMost bool
+		want   string
+	}{
+		"reached":      {50, false, "met"},
+		"exactly":      {50, true, "met"},
+		"short":        {100, false, "0.50 of it"},
+		"below limit":  {60, true, "met"},
+		"above limit":  {25, true, "2.00 of it"},
+		"without goal": {0, false, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := result{row: &row{}}
+			r.add(ran(50, 0), 1)
+			if got := r.verdict(&figure{goal: test.goal, atMost: test.atMost, value: perCPU}); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestRows: every row can be written, and its flags are those of the program.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, r := range rows() {
+		if seen[r.name] || len(r.figures) == 0 {
+			t.Errorf("row %q is there twice or has no figure", r.name)
+		}
+		seen[r.name] = true
+		m := ran(1000, 0)
+		m.Traffic.Published = 32_000
+		m.Probe = &bench.Probe{Ratio: 2}
+		for range r.nodes + 1 {
+			m.Usage.Processes = append(m.Usage.Processes, bench.Process{CPU: 1})
+			m.idle = append(m.idle, idleFor/10)
+		}
+		found := result{row: &r}
+		found.add(m, 1)
+		var b strings.Builder
+		if err := writeReport(&b, &options{}, []result{found}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(b.String(), "\n") {
+			if strings.HasPrefix(line, "| "+r.name+" | "+r.what) && strings.Count(line, "|") != 12 {
+				t.Errorf("a line of the wrong width: %s", line)
+			}
+		}
+		if !strings.Contains(b.String(), "roomcast bench "+strings.Join(r.flags, " ")) {
+			t.Errorf("%s: the flags are not in the report:\n%s", r.name, b.String())
+		}
+	}
+}
+
+func TestPerMessage(t *testing.T) {
+	t.Parallel()
+	m := ran(0, 0)
+	m.Usage.Seconds = idleFor.Seconds()
+	m.Traffic.Published = 32_000
+	m.Usage.Processes = []bench.Process{{CPU: 2.88}, {CPU: 0.1}, {CPU: 0.32}}
+	m.idle = append(m.idle, 0, idleFor/80, 0)
+	figures := rows()[8].figures
+	for i, want := range []string{"0.00 µs", "3.12 µs", "100 µs"} {
+		if got := figures[i].unit.text(figures[i].value(m)); got != want {
+			t.Errorf("%s: got %s, want %s", figures[i].what, got, want)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		wanted string
+		want   string
+	}{
+		"all":     {"", "B1 B2(64) B2(8) C D unary ephemeral D unary stored D stream ephemeral D stream stored F H"},
+		"some":    {"B2, F", "B2(64) B2(8) F"},
+		"one":     {"D stream stored", "D stream stored"},
+		"unknown": {"B1,Z", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			chosen, err := choose(rows(), test.wanted)
+			var names []string
+			for _, r := range chosen {
+				names = append(names, r.name)
+			}
+			if got := strings.Join(names, " "); got != test.want || (err == nil) == (test.want == "") {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		count.text(1_234_567): "1.23 M", count.text(234_567): "235 k", count.text(12_345): "12.3 k", count.text(999): "999",
+		milliseconds.text(1234.5): "1234 ms", milliseconds.text(84.44): "84.4 ms", microseconds.text(0.314): "0.31 µs", microseconds.text(-0.001): "0.00 µs", microseconds.text(-0.71): "-0.71 µs",
+		times.text(4.567): "4.57 ×", percent.text(7.96): "8.0 %",
+	}
+	for got, want := range tests {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
