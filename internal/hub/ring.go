@@ -125,11 +125,16 @@ func (g *ring) clear(floor room.Position, torn bool) {
 	g.slots, g.first, g.bytes, g.floor, g.torn = nil, g.end, 0, floor, torn
 }
 
-// shrink forgets all entries: the log has them, and tells the gap too.
-func (g *ring) shrink() {
-	for g.first < g.end {
+// trim forgets the oldest entries down to n.
+func (g *ring) trim(n uint64) {
+	for g.end-g.first > n {
 		g.drop()
 	}
+}
+
+// shrink forgets all entries: the log has them, and tells the gap too.
+func (g *ring) shrink() {
+	g.trim(0)
 	g.slots = nil
 }
 

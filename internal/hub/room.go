@@ -115,8 +115,15 @@ func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
 }
 
+// keepFor is how many messages a ring keeps for each cursor once all have passed
+// them: who comes back is likely to have been one of them.
+const keepFor = 4
+
 // push appends an entry to the ring and queues the parts.
 func (r *Room) push(e entry) {
+	if cursors, behind := r.cursors(); !behind {
+		r.ring.trim(keepFor * uint64(cursors)) //nolint:gosec // a count
+	}
 	r.ring.push(e)
 	if !r.warm {
 		r.warm = true
@@ -132,7 +139,7 @@ func (r *Room) push(e entry) {
 func (r *Room) cool(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ended && (now.Sub(r.last) < idleAfter || r.behind()) {
+	if _, behind := r.cursors(); !r.ended && (now.Sub(r.last) < idleAfter || behind) {
 		return false
 	}
 	r.ring.shrink()
@@ -140,19 +147,18 @@ func (r *Room) cool(now time.Time) bool {
 	return !r.warm
 }
 
-// behind reports whether a cursor has not been given all that the ring holds.
-func (r *Room) behind() bool {
-	cursors := 0
+// cursors counts those of the room, and reports whether one may not have been given
+// all that the ring holds.
+func (r *Room) cursors() (all int, behind bool) {
 	for _, n := range r.formats {
-		cursors += n
+		all += n
 	}
+	walking := 0
 	for _, p := range r.parts {
-		if p.queued {
-			return true
-		}
-		cursors -= len(p.cursors)
+		behind = behind || p.queued
+		walking += len(p.cursors)
 	}
-	return cursors > 0
+	return all, behind || walking < all
 }
 
 // part returns the part of a lane.
