@@ -19,13 +19,15 @@ const (
 	requestTimeout = 15 * time.Second // for one request's answer
 )
 
-// requests is what the read loop owns.
+// requests is what a session's reader owns: whoever reads it just now.
 type requests struct {
-	rooms  map[room.Name]*hub.Cursor
-	seq    Sequence // made by the first publish
-	bad    int      // malformed requests in a row
-	frames budget
-	bytes  budget
+	frames    *frameReader // nil after a fault
+	completed uint64       // messages when stallBy was set
+	rooms     map[room.Name]*hub.Cursor
+	seq       Sequence // made by the first publish
+	bad       int      // malformed requests in a row
+	rate      budget   // of frames
+	bytes     budget
 }
 
 // welcome lets the socket in. Its frame is the first: it is queued before anyone else

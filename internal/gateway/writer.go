@@ -223,7 +223,7 @@ func (s *session) finish(end closing, now time.Time) {
 			w.sock.close()
 		}
 		w.let = true
-		close(s.flushed)
+		go s.end()
 	}
 }
 
