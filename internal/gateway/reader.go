@@ -30,7 +30,7 @@ var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }} //
 
 // readFirst lets the socket in and begins to read it.
 func (s *session) readFirst(caller *auth.Caller) {
-	s.reader.frames = newFrameReader(s.maxMessage())
+	s.reader.frames.maxMessage = s.maxMessage()
 	s.reader.rate = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
 	s.reader.bytes = budget{perSecond: bytesPerSec, burst: bytesBurst, left: bytesBurst, at: s.since}
 	if caller != nil {
@@ -94,16 +94,16 @@ func (s *session) readEnded() {
 // the flusher: closing it over bytes that nobody has read would reset it, and the
 // peer could lose the close frame.
 func (s *session) take(p []byte) (more bool) {
-	frames := s.reader.frames
-	if frames == nil {
+	if s.reader.faulty {
 		return true
 	}
+	frames := &s.reader.frames
 	err := s.feed(frames, p)
 	switch fault, ok := errors.AsType[*closeError](err); {
 	case ok:
 		word, detail, _ := strings.Cut(fault.reason, " ")
 		s.shut(closing{code: fault.code, word: word, detail: detail})
-		s.reader.frames = nil
+		s.reader.faulty = true
 		s.stallBy.Store(0)
 	case err != nil:
 		return false
@@ -206,9 +206,13 @@ func (s *session) onMessage(op opcode, payload []byte) error {
 func (s *session) waitForRoom() bool {
 	if s.out.full() {
 		s.hold(func() {
-			for s.out.full() && s.ctx.Err() == nil {
+			for s.ctx.Err() == nil {
+				answered := s.out.untilRoom()
+				if answered == nil {
+					return
+				}
 				select {
-				case <-s.out.answered:
+				case <-answered:
 				case <-s.ctx.Done():
 				}
 			}

@@ -25,7 +25,6 @@ type session struct {
 	id      string // unique in the cluster
 	format  wire.Format
 	remote  string
-	log     *slog.Logger
 	since   time.Time
 	ctx     context.Context //nolint:containedctx // the socket's life
 	cancel  context.CancelFunc
@@ -61,7 +60,6 @@ func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, qu
 		conn:    conn,
 		id:      id,
 		remote:  remote,
-		log:     g.log.With("connection", id),
 		since:   time.Now(),
 		queries: queries,
 		format:  format,
@@ -69,7 +67,6 @@ func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, qu
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reader.rooms = make(map[room.Name]*hub.Cursor)
-	s.out.answered = make(chan struct{}, 1)
 	s.reading.Store(true) // by begin
 	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
 	return s
@@ -101,7 +98,7 @@ func (s *session) guard(part string, f func()) {
 		if ok {
 			return
 		}
-		s.log.Error("panic", "part", part, "panic", recover(), "stack", string(debug.Stack()))
+		s.log().Error("panic", "part", part, "panic", recover(), "stack", string(debug.Stack()))
 		s.shut(closeInternal)
 		s.readEnded()
 	}()
@@ -121,8 +118,12 @@ func (s *session) ended() {
 	if how.refused != nil {
 		attrs = append(attrs, "err", how.refused)
 	}
-	s.log.Info("connection ended", attrs...)
+	s.log().Info("connection ended", attrs...)
 }
+
+// log returns a logger that names the connection. It is made when needed: most
+// sockets log one line in their life.
+func (s *session) log() *slog.Logger { return s.gw.log.With("connection", s.id) }
 
 // User returns whose socket it is; empty before authentication.
 func (s *session) User() string {

@@ -52,7 +52,7 @@ func (s *session) newFDSocket(conn net.Conn) *fdSocket {
 	}
 	in, out, err := s.gw.pollers.get()
 	if err != nil {
-		s.log.Warn("no epoll, sockets cost goroutines", "err", err)
+		s.log().Warn("no epoll, sockets cost goroutines", "err", err)
 		return nil
 	}
 	sock := &fdSocket{raw: raw, session: s, in: in, out: out}

@@ -48,7 +48,7 @@ func (s *session) guardFlusher() {
 	if cause == nil {
 		return
 	}
-	s.log.Error("panic", "part", "flusher", "panic", cause, "stack", string(debug.Stack()))
+	s.log().Error("panic", "part", "flusher", "panic", cause, "stack", string(debug.Stack()))
 	s.shut(closeInternal)
 	s.w.sock, s.w.full, s.w.closed = nil, true, true // it writes nothing more
 	s.drop()
@@ -170,7 +170,6 @@ func (s *session) sendControl() {
 		w.unsent = append(w.unsent, frame...)
 	}
 	clear(f.control)
-	s.out.shrunk()
 }
 
 // serve gives turns to the cursors that need them, at most maxFrames in all. Rooms

@@ -73,18 +73,17 @@ func New(cfg Config) *Hub {
 func (h *Hub) Close() { h.reads.close() }
 
 // Join makes a cursor in a room after a position: the zero position means from now
-// on. It waits until the room's place in the log is known, or ctx ends (kind
-// Unavailable). The cursor delivers nothing before its Start; the returned position
-// is where it stands, empty in an ephemeral room. The caller must Leave.
-func (h *Hub) Join(ctx context.Context, name room.Name, after room.Position, sub Subscriber) (*Cursor, room.Position, error) {
+// on. It waits until the room's place in the log is known, or ctx ends or the time by
+// has come (kind Unavailable). The cursor delivers nothing before its Start; the
+// returned position is where it stands, empty in an ephemeral room. The caller must
+// Leave.
+func (h *Hub) Join(ctx context.Context, by time.Time, name room.Name, after room.Position, sub Subscriber) (*Cursor, room.Position, error) {
 	r := h.hold(name)
-	select {
-	case <-r.opened:
-	case <-ctx.Done():
+	if err := r.wait(ctx, by); err != nil {
 		h.release(r)
 		return nil, room.Position{}, &room.Error{
 			Kind: room.Unavailable, Reason: room.ReasonBusUnavailable,
-			Msg: "the room's log does not answer", RetryAfter: waitRetry, Err: ctx.Err(),
+			Msg: "the room's log does not answer", RetryAfter: waitRetry, Err: err,
 		}
 	}
 	c, pos := r.join(after, sub)

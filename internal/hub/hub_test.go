@@ -160,7 +160,7 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 func (w *world) join(name room.Name, after room.Position) (*Cursor, *reader) {
 	w.t.Helper()
 	r := &reader{w: w, user: "ann"}
-	c, pos, err := w.Join(w.t.Context(), name, after, r)
+	c, pos, err := w.Join(w.t.Context(), time.Now().Add(time.Minute), name, after, r)
 	if err != nil {
 		w.t.Fatalf("join: %v", err)
 	}
@@ -268,7 +268,7 @@ func TestNothingBeforeStartOrAfterLeave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
 	r := &reader{w: w}
-	c, _, err := w.Join(t.Context(), "a", room.Position{}, r)
+	c, _, err := w.Join(t.Context(), time.Now().Add(time.Minute), "a", room.Position{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestFormats(t *testing.T) {
 	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
 	c, text := w.join("a", room.Position{})
 	binary := &reader{w: w, format: wire.Protobuf}
-	other, _, err := w.Join(t.Context(), "a", room.Position{}, binary)
+	other, _, err := w.Join(t.Context(), time.Now().Add(time.Minute), "a", room.Position{}, binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -579,9 +579,7 @@ func TestJoinWaitsForTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &quietSource{silent: true}
 		h := newWorld(t, source, &pages{})
-		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-		defer cancel()
-		_, _, err := h.Join(ctx, "a", room.Position{}, &reader{w: h})
+		_, _, err := h.Join(t.Context(), time.Now().Add(15*time.Second), "a", room.Position{}, &reader{w: h})
 		if e := room.AsError(err); e.Kind != room.Unavailable {
 			t.Errorf("got %v, want unavailable", err)
 		}

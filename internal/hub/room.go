@@ -81,6 +81,25 @@ func (r *Room) Opened(head room.Position) {
 	close(r.opened)
 }
 
+// wait waits until the room is open. Most are: then it costs nothing.
+func (r *Room) wait(ctx context.Context, by time.Time) error {
+	select {
+	case <-r.opened:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(time.Until(by))
+	defer timer.Stop()
+	select {
+	case <-r.opened:
+		return nil
+	case <-timer.C:
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Append is hop 4: it encodes the room's next message once for each format in use and
 // queues the parts that have cursors. It never blocks.
 func (r *Room) Append(m *room.Message) {
