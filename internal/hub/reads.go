@@ -203,5 +203,9 @@ func (r *Room) ahead(pos room.Position) bool {
 }
 
 func (r *Room) aheadLocked(pos room.Position) bool {
-	return r.head.Epoch != pos.Epoch || r.head.Seq > pos.Seq
+	if r.head.Epoch != pos.Epoch {
+		return true
+	}
+	// A watermark says that the room had no message up to it, unless some were lost.
+	return r.head.Seq > pos.Seq && (!r.head.IsWatermark() || r.ring.torn)
 }
