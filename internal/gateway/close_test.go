@@ -254,6 +254,27 @@ func TestPanicCostsOneSocket(t *testing.T) {
 	}
 }
 
+// TestPanicInClock: a panic while the clocks are looked at costs one socket.
+func TestPanicInClock(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		w.guest("")
+		synctest.Wait()
+		var s *session
+		for s = range w.gw.sessions {
+			s.w.sock = panics{}
+		}
+		defer func() {
+			if cause := recover(); cause != nil {
+				t.Errorf("the flusher's goroutine and with it the node ends: %v", cause)
+			}
+		}()
+		now := time.Now().Add(defaultPing)
+		s.guardedClock(now) // it pings
+	})
+}
+
 func TestClosingReasonsFit(t *testing.T) {
 	t.Parallel()
 	long := closing{code: 1002, word: "WORD", retry: time.Second, detail: strings.Repeat("x", 200)}

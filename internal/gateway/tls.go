@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 )
 
 // NewTLSListener returns a listener whose connections speak TLS and can be written by
@@ -77,6 +78,18 @@ func (c *recordConn) hand(signal func(), parking *fdSocket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.signal, c.parking = signal, parking
+}
+
+// SetWriteDeadline does nothing once records are buffered: TLS ends its good-bye with
+// a deadline that has passed, which would be the connection's.
+func (c *recordConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	buffered := c.signal != nil
+	c.mu.Unlock()
+	if buffered {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
 }
 
 func (c *recordConn) setWriting(on bool) {

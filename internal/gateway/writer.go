@@ -41,6 +41,13 @@ func (s *session) guardedTurn(now time.Time) (more bool) {
 	return s.turn(now)
 }
 
+// guardedClock is clock, at the price of this socket if it panics.
+func (s *session) guardedClock(now time.Time) {
+	defer s.reclock()
+	defer s.guardFlusher()
+	s.clock(now)
+}
+
 // guardFlusher ends a session whose writing has panicked: that costs this socket, not
 // the process.
 func (s *session) guardFlusher() {

@@ -534,12 +534,18 @@ func TestEphemeral(t *testing.T) {
 	r.want(Current, append([]string{"gap OVERFLOW"}, texts(3, 10, "")...)...)
 }
 
-// TestTooSlow: a policy may close who falls out of the ring, but not who resumes.
+// TestTooSlow: a policy may close who is full and falls out of the ring, but not who
+// resumes.
 func TestTooSlow(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &pages{list: []room.Page{{Messages: messages(6, 16), Last: at(16), More: true}}}, func(_ *testing.T, w *world) {
 		c, r := w.join("strict:a", room.Position{})
-		c.append(11, 20)
+		r.room = -1
+		c.append(11, 11)
+		r.want(Full)
+		c.append(12, 20)
+		r.room = 0
+		r.Behind(c)
 		r.want(TooSlow)
 		_, resumed := w.join("strict:a", at(5))
 		resumed.wantRead(Current, texts(6, 20, " replayed")...)

@@ -16,11 +16,11 @@ type plan struct {
 	limit int // frames
 	now   time.Time
 
-	frames   [][]byte
-	after    []spot
-	messages []bool // which frames are messages
-	spot     spot   // after all of it, withheld messages too
-	ahead    bool   // the cursor has seen more than this node
+	frames [][]byte
+	after  []spot
+	gaps   []room.GapReason // of each frame; empty = a message
+	spot   spot             // after all of it, withheld messages too
+	ahead  bool             // the cursor has seen more than this node
 }
 
 // goOn is the state of a plan that is not finished.
@@ -29,6 +29,7 @@ const goOn State = 0xFF
 // make plans at most limit frames. It returns the cursor's state once they are
 // delivered.
 func (p *plan) make(c *Cursor, limit int, now time.Time) State {
+	p.forget() // a turn that panicked may have left something
 	p.c, p.room, p.limit, p.now, p.spot, p.ahead = c, c.part.room, limit, now, c.spot, false
 	p.room.mu.Lock()
 	defer p.room.mu.Unlock()
@@ -64,7 +65,9 @@ func (p *plan) fromRing() State {
 		switch {
 		case e.gap != nil:
 			p.spot.next++
-			p.spot.at = e.gap.goesOn
+			if on := e.gap.goesOn; on.Epoch != p.spot.at.Epoch || on.Seq > p.spot.at.Seq {
+				p.spot.at = on // else it has seen more than this node: what is below stays skipped
+			}
 			p.tell(*e.gap)
 			return goOn
 		case p.spot.passed(e.msg):
@@ -83,13 +86,12 @@ func (p *plan) add(frame []byte, at room.Position) {
 	p.spot.at = at
 	after := p.spot
 	after.next++
-	p.frames, p.after, p.messages = append(p.frames, frame), append(p.after, after), append(p.messages, true)
+	p.frames, p.after, p.gaps = append(p.frames, frame), append(p.after, after), append(p.gaps, "")
 }
 
 // fellOut decides about a cursor whose next message has left the ring.
 func (p *plan) fellOut() State {
-	slow := p.c.resume == nil || p.c.resume.live
-	if slow && p.room.Policy.Slow == room.SlowDisconnect {
+	if p.c.slow && p.room.Policy.Slow == room.SlowDisconnect {
 		return TooSlow
 	}
 	if !p.room.Policy.Stored() {
@@ -99,7 +101,7 @@ func (p *plan) fellOut() State {
 	}
 	p.spot.place = inLog
 	if p.c.resume == nil {
-		p.c.resume = &resume{live: true}
+		p.c.resume = &resume{}
 	}
 	return goOn
 }
@@ -126,6 +128,9 @@ func (p *plan) fromLog() State {
 		return p.fromPage(pg, from)
 	case pg.last != p.spot.at && !pg.last.IsZero():
 		p.spot.at, p.spot.told = pg.last, false // nothing in it can be read
+		return goOn
+	case pg.gap != "" && pg.last.IsZero():
+		p.attach(p.room.ring.first, p.room.ring.floor) // told, and nothing is left before the ring
 		return goOn
 	case p.room.aheadLocked(p.spot.at):
 		return p.ask() // there is news since the page was read
@@ -161,7 +166,7 @@ func (p *plan) fromPage(pg *page, from int) State {
 		}
 		if !e.withheld(p.c.sub.User, p.now) {
 			p.frames = append(p.frames, e.frame(p.c.format, p.c.replayed(e.msg)))
-			p.after, p.messages = append(p.after, p.spot), append(p.messages, true)
+			p.after, p.gaps = append(p.after, p.spot), append(p.gaps, "")
 		}
 	}
 	return goOn
@@ -187,11 +192,10 @@ func (p *plan) ask() State {
 
 // tell plans a gap frame.
 func (p *plan) tell(g gap) {
-	p.room.hub.cfg.Metrics.Gaps.WithLabelValues(string(g.reason)).Inc()
 	frame := wire.ServerFrame(p.c.format, &roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
 		Room: string(p.room.Name), After: g.after.String(), Reason: string(g.reason), Position: g.goesOn.String(),
 	}}})
-	p.frames, p.after, p.messages = append(p.frames, frame), append(p.after, p.spot), append(p.messages, false)
+	p.frames, p.after, p.gaps = append(p.frames, frame), append(p.after, p.spot), append(p.gaps, g.reason)
 }
 
 // taken moves the cursor past the first n frames and returns how many of them are
@@ -204,9 +208,11 @@ func (p *plan) taken(n int) uint64 {
 		p.c.spot = p.after[n-1]
 	}
 	delivered := uint64(0)
-	for _, message := range p.messages[:n] {
-		if message {
+	for _, reason := range p.gaps[:n] {
+		if reason == "" {
 			delivered++
+		} else {
+			p.room.hub.cfg.Metrics.Gaps.WithLabelValues(string(reason)).Inc()
 		}
 	}
 	return delivered
@@ -215,7 +221,7 @@ func (p *plan) taken(n int) uint64 {
 func (p *plan) forget() {
 	clear(p.frames)
 	clear(p.after)
-	p.frames, p.after, p.messages = p.frames[:0], p.after[:0], p.messages[:0]
+	p.frames, p.after, p.gaps = p.frames[:0], p.after[:0], p.gaps[:0]
 	p.c, p.room, p.spot = nil, nil, spot{}
 }
 

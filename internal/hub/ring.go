@@ -34,11 +34,6 @@ func (e *entry) frame(f wire.Format, replayed bool) []byte {
 	return e.frames[f][kind]
 }
 
-// plain reports whether everybody gets the entry, at any time.
-func (e *entry) plain() bool {
-	return e.gap == nil && e.msg.ExcludeUser == "" && e.msg.Expires.IsZero()
-}
-
 // withheld reports whether user must not see the message, or nobody any more at now.
 func (e *entry) withheld(user func() string, now time.Time) bool {
 	return e.msg.Expired(now) || e.msg.ExcludeUser != "" && e.msg.ExcludeUser == user()
