@@ -148,6 +148,10 @@ func (p *plan) tellTruncated(pg *page) {
 // fromPage plans the entries of a page from one on.
 func (p *plan) fromPage(pg *page, from int) State {
 	p.c.resume.shared = false
+	if from == len(pg.entries) {
+		p.spot.at, p.spot.told = pg.last, false // what follows in it cannot be read
+		return goOn
+	}
 	pg.mu.Lock()
 	defer pg.mu.Unlock()
 	for i := from; i < len(pg.entries); i++ {

@@ -65,3 +65,27 @@ func TestPositionAheadOfThisNode(t *testing.T) {
 		}
 	})
 }
+
+// A socket resumes after the last message of a page that goes on with records that
+// nobody can read: the page has nothing for it, but leads on.
+func TestPageEndsUnreadable(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{
+		{Messages: messages(12, 15), Last: room.Position{Epoch: "e", Seq: 20}, More: true},
+		{Messages: messages(21, 34), Last: at(34), More: true},
+	}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 40) // the ring begins at 33
+		_, first := w.join("a", at(11))
+		want := append(texts(12, 15, " replayed"), texts(21, 40, " replayed")...)
+		first.wantRead(Current, want...)
+		_, second := w.join("a", at(15))
+		second.wantRead(Current, want[4:]...)
+	})
+}
+
+// A room without messages opens where its stream is: further than a watermark that a
+// A socket that resumed ahead of this node has what follows a gap that this node is
+// A gap that the others were told is not for who comes from a log that has nothing
+// A log that fails has not shown that there is nothing: the patience with a replica
