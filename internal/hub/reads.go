@@ -203,5 +203,5 @@ func (r *Room) ahead(pos room.Position) bool {
 }
 
 func (r *Room) aheadLocked(pos room.Position) bool {
-	return r.head.Epoch != pos.Epoch || r.head.Seq > pos.Seq
+	return r.known.Epoch != pos.Epoch || r.known.Seq > pos.Seq
 }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -86,6 +87,19 @@ func TestPageEndsUnreadable(t *testing.T) {
 }
 
 // A room without messages opens where its stream is: further than a watermark that a
+// client has from before, though nothing has happened in the room.
+func TestQuietRoom(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}}}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &quietSource{head: room.Position{Epoch: "e", Seq: 30}}, log)
+		c, r := w.join("a", room.Position{Epoch: "e", Seq: 10})
+		r.wantRead(Current)
+		c.append(31, 31)
+		r.want(Current, "m 31")
+	})
+}
+
 // A socket that resumed ahead of this node has what follows a gap that this node is
 // A gap that the others were told is not for who comes from a log that has nothing
 // A log that fails has not shown that there is nothing: the patience with a replica
