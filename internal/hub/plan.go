@@ -62,10 +62,13 @@ func (p *plan) fromRing() State {
 		}
 		e := g.at(p.spot.next)
 		switch {
+		case e.gap != nil && e.gap.passed(p.spot.at):
 		case e.gap != nil:
+			told := *e.gap
+			told.after = p.spot.at
 			p.spot.next++
-			p.spot.at = e.gap.goesOn
-			p.tell(*e.gap)
+			p.spot.at = told.goesOn
+			p.tell(told)
 			return goOn
 		case p.spot.passed(e.msg):
 		case e.withheld(p.c.sub.User, p.now):

@@ -101,5 +101,21 @@ func TestQuietRoom(t *testing.T) {
 }
 
 // A socket that resumed ahead of this node has what follows a gap that this node is
+// told of: it is told nothing, and nothing comes again.
+func TestBreakBehindWhoIsAhead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		keep, current := w.join("a", room.Position{})
+		_, ahead := w.join("a", at(30))
+		ahead.wantRead(Current)
+		keep.part.room.Break(room.Truncated, room.Position{Epoch: "e", Seq: 19})
+		keep.append(20, 25)
+		current.want(Current, append([]string{"gap TRUNCATED"}, texts(20, 25, "")...)...)
+		keep.append(26, 31)
+		current.want(Current, texts(26, 31, "")...)
+		ahead.want(Current, "m 31")
+	})
+}
+
 // A gap that the others were told is not for who comes from a log that has nothing
 // A log that fails has not shown that there is nothing: the patience with a replica

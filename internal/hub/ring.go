@@ -22,6 +22,13 @@ type gap struct {
 	goesOn room.Position // where the room goes on; zero: the next message tells
 }
 
+// passed reports whether nothing that a gap may hide follows a position: its subscriber
+// resumed ahead of this node.
+func (g *gap) passed(pos room.Position) bool {
+	return g.reason == room.Truncated && pos.Epoch == g.goesOn.Epoch &&
+		pos.Seq > g.after.Seq && pos.Seq >= g.goesOn.Seq
+}
+
 // frame returns the message's finished frame.
 func (e *entry) frame(f wire.Format, replayed bool) []byte {
 	kind := 0
@@ -131,6 +138,16 @@ func (g *ring) shrink() {
 		g.drop()
 	}
 	g.slots = nil
+}
+
+// message returns the number of the first message, or the end: a gap before it is
+// passed only by those who were there.
+func (g *ring) message() uint64 {
+	first := g.first
+	for first < g.end && g.at(first).gap != nil {
+		first++
+	}
+	return first
 }
 
 // find returns the number of the first entry after pos, if the ring proves that
