@@ -143,7 +143,7 @@ func (p *plan) tellTruncated(pg *page) {
 	p.spot.told = true
 	if pg.last.IsZero() { // nothing is left of what was before the ring
 		g.goesOn = p.room.ring.floor
-		p.attach(p.room.ring.first, g.goesOn)
+		p.attach(p.room.ring.message(), g.goesOn)
 	}
 	p.tell(g)
 }

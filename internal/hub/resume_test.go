@@ -118,4 +118,17 @@ func TestBreakBehindWhoIsAhead(t *testing.T) {
 }
 
 // A gap that the others were told is not for who comes from a log that has nothing
+// left: it gets its own.
+func TestEmptiedLogAfterBreak(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{Gap: room.Truncated}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.part.room.Break(room.Truncated, room.Position{Epoch: "e", Seq: 19})
+		_, r := w.join("a", at(5))
+		r.wantRead(Current, "gap TRUNCATED")
+		keep.append(20, 20)
+		r.want(Current, "m 20")
+	})
+}
+
 // A log that fails has not shown that there is nothing: the patience with a replica

@@ -156,10 +156,7 @@ func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if pos.Epoch != g.floor.Epoch || pos.Seq < g.floor.Seq {
 		return 0, false
 	}
-	first := g.first // of the messages: a gap is passed only by those who were there
-	for first < g.end && g.at(first).gap != nil {
-		first++
-	}
+	first := g.message()
 	if g.torn && (first == g.end || pos.Seq < g.at(first).msg.Position.Seq) {
 		return 0, false
 	}
