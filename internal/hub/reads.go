@@ -132,7 +132,7 @@ func (q *reads) read(a *ask) {
 		if !a.failing && q.ctx.Err() == nil {
 			q.hub.cfg.Logger.Warn("read log", "room", a.room.Name, "err", err)
 		}
-		a.failing = true
+		a.failing, a.stuck = true, time.Time{} // patience is for a log that answers
 		q.again(a, logRetry)
 		return
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -132,3 +133,22 @@ func TestEmptiedLogAfterBreak(t *testing.T) {
 }
 
 // A log that fails has not shown that there is nothing: the patience with a replica
+// that is behind begins again.
+func TestPatienceIsForALogThatAnswers(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 20)
+		_, r := w.join("a", at(10))
+		r.wantRead(Waiting)
+		for _, list := range [][]room.Page{nil, {{}}, {{Messages: messages(11, 20), Last: at(20)}}} {
+			<-time.After(patience - logLag)
+			log.mu.Lock()
+			log.list = list
+			log.mu.Unlock()
+		}
+		<-time.After(logRetry)
+		r.wantRead(Current, texts(11, 20, " replayed")...)
+	})
+}
