@@ -123,8 +123,7 @@ func (p *plan) fromLog() State {
 		p.tell(gap{reason: room.Reset, after: before, goesOn: p.room.head})
 		return goOn
 	case pg.gap != "" && from == 0 && !p.spot.told:
-		p.tellTruncated(pg)
-		return goOn
+		return p.tellTruncated(pg)
 	case len(pg.entries) > 0:
 		return p.fromPage(pg, from)
 	case pg.last != p.spot.at && !pg.last.IsZero():
@@ -138,14 +137,19 @@ func (p *plan) fromLog() State {
 }
 
 // tellTruncated plans the gap that a page of the log begins with.
-func (p *plan) tellTruncated(pg *page) {
+func (p *plan) tellTruncated(pg *page) State {
 	g := gap{reason: room.Truncated, after: p.spot.at} // the next message tells where it goes on
-	p.spot.told = true
-	if pg.last.IsZero() { // nothing is left of what was before the ring
+	if pg.last.IsZero() {                              // nothing was left of what was before the head
 		g.goesOn = p.room.ring.floor
+		if g.goesOn.Epoch != pg.head.Epoch || g.goesOn.Seq > pg.head.Seq {
+			return p.ask() // the log has what has been since
+		}
 		p.attach(p.room.ring.message(), g.goesOn)
+	} else {
+		p.spot.told = true
 	}
 	p.tell(g)
+	return goOn
 }
 
 // fromPage plans the entries of a page from one on.

@@ -127,6 +127,7 @@ func (q *reads) wanted(a *ask) bool {
 func (q *reads) read(a *ask) {
 	ctx, cancel := context.WithTimeout(q.ctx, readTimeout)
 	defer cancel()
+	head := a.room.at()
 	got, err := q.page(ctx, a)
 	if err != nil {
 		if !a.failing && q.ctx.Err() == nil {
@@ -145,9 +146,9 @@ func (q *reads) read(a *ask) {
 			q.again(a, logLag)
 			return
 		}
-		got = room.Page{Gap: room.Truncated}
+		got, head = room.Page{Gap: room.Truncated}, a.room.at()
 	}
-	q.hub.shelf.put(a.room, newPage(a.after, got))
+	q.hub.shelf.put(a.room, newPage(a.after, got, head))
 	q.mu.Lock()
 	q.forget(a)
 	waiters := a.waiters
@@ -193,6 +194,13 @@ func (q *reads) forget(a *ask) {
 	} else {
 		q.asked[a.room] = list
 	}
+}
+
+// at returns the room's head.
+func (r *Room) at() room.Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.head
 }
 
 // ahead reports whether the room has, or may have, messages after a position.

@@ -152,3 +152,21 @@ func TestPatienceIsForALogThatAnswers(t *testing.T) {
 		r.wantRead(Current, texts(11, 20, " replayed")...)
 	})
 }
+
+// An emptied log, then more than a ring of messages before the socket's turn: the log
+// has them, and nothing else is missing.
+func TestEmptiedLogThenRingTurnsOver(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{
+		{Gap: room.Truncated},
+		{Gap: room.Truncated, Messages: messages(11, 25), Last: at(25)},
+	}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		_, r := w.join("a", at(5))
+		w.settle()
+		synctest.Wait()
+		keep.append(11, 25)
+		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(11, 25, "")...)...)
+	})
+}
