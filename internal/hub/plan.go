@@ -63,12 +63,13 @@ func (p *plan) fromRing() State {
 		}
 		e := g.at(p.spot.next)
 		switch {
+		case e.gap != nil && e.gap.passed(p.spot.at):
 		case e.gap != nil:
+			told := *e.gap
+			told.after = p.spot.at
 			p.spot.next++
-			if on := e.gap.goesOn; on.Epoch != p.spot.at.Epoch || on.Seq > p.spot.at.Seq {
-				p.spot.at = on // else it has seen more than this node: what is below stays skipped
-			}
-			p.tell(*e.gap)
+			p.spot.at = told.goesOn
+			p.tell(told)
 			return goOn
 		case p.spot.passed(e.msg):
 		case e.withheld(p.c.sub.User, p.now):
@@ -121,16 +122,16 @@ func (p *plan) fromLog() State {
 		p.attach(p.room.ring.end, p.room.head)
 		p.tell(gap{reason: room.Reset, after: before, goesOn: p.room.head})
 		return goOn
+	case pg.gap != "" && pg.last.IsZero():
+		return p.fromEmptied(pg)
 	case pg.gap != "" && from == 0 && !p.spot.told:
-		p.tellTruncated(pg)
+		p.spot.told = true
+		p.tell(gap{reason: room.Truncated, after: p.spot.at}) // the next message tells where it goes on
 		return goOn
 	case len(pg.entries) > 0:
 		return p.fromPage(pg, from)
 	case pg.last != p.spot.at && !pg.last.IsZero():
 		p.spot.at, p.spot.told = pg.last, false // nothing in it can be read
-		return goOn
-	case pg.gap != "" && pg.last.IsZero():
-		p.attach(p.room.ring.first, p.room.ring.floor) // told, and nothing is left before the ring
 		return goOn
 	case p.room.aheadLocked(p.spot.at):
 		return p.ask() // there is news since the page was read
@@ -139,20 +140,27 @@ func (p *plan) fromLog() State {
 	return goOn
 }
 
-// tellTruncated plans the gap that a page of the log begins with.
-func (p *plan) tellTruncated(pg *page) {
-	g := gap{reason: room.Truncated, after: p.spot.at} // the next message tells where it goes on
-	p.spot.told = true
-	if pg.last.IsZero() { // nothing is left of what was before the ring
-		g.goesOn = p.room.ring.floor
-		p.attach(p.room.ring.first, g.goesOn)
+// fromEmptied goes on where a log has nothing left of what was before the head: at the
+// ring, unless that has lost something since.
+func (p *plan) fromEmptied(pg *page) State {
+	told, g := p.spot.told, gap{reason: room.Truncated, after: p.spot.at, goesOn: p.room.ring.floor}
+	if g.goesOn.Epoch != pg.head.Epoch || g.goesOn.Seq > pg.head.Seq {
+		return p.ask() // the log has what has been since
 	}
-	p.tell(g)
+	p.attach(p.room.ring.message(), g.goesOn)
+	if !told {
+		p.tell(g)
+	}
+	return goOn
 }
 
 // fromPage plans the entries of a page from one on.
 func (p *plan) fromPage(pg *page, from int) State {
 	p.c.resume.shared = false
+	if from == len(pg.entries) {
+		p.spot.at, p.spot.told = pg.last, false // what follows in it cannot be read
+		return goOn
+	}
 	pg.mu.Lock()
 	defer pg.mu.Unlock()
 	for i := from; i < len(pg.entries); i++ {

@@ -154,12 +154,13 @@ func (q *reads) wanted(a *ask) bool {
 func (q *reads) read(a *ask) {
 	ctx, cancel := context.WithTimeout(q.ctx, readTimeout)
 	defer cancel()
+	head := a.room.at()
 	got, err := q.page(ctx, a)
 	if err != nil {
 		if !a.failing && q.ctx.Err() == nil {
 			q.hub.cfg.Logger.Warn("read log", "room", a.room.Name, "err", err)
 		}
-		a.failing = true
+		a.failing, a.stuck = true, time.Time{} // patience is for a log that answers
 		q.again(a, logRetry)
 		return
 	}
@@ -172,9 +173,9 @@ func (q *reads) read(a *ask) {
 			q.again(a, logLag)
 			return
 		}
-		got = room.Page{Gap: room.Truncated}
+		got, head = room.Page{Gap: room.Truncated}, a.room.at()
 	}
-	q.hub.shelve(a.room, newPage(a.after, got))
+	q.hub.shelve(a.room, newPage(a.after, got, head))
 	q.mu.Lock()
 	q.forget(a)
 	waiters := a.waiters
@@ -222,6 +223,13 @@ func (q *reads) forget(a *ask) {
 	}
 }
 
+// at returns the room's head.
+func (r *Room) at() room.Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.head
+}
+
 // ahead reports whether the room has, or may have, messages after a position.
 func (r *Room) ahead(pos room.Position) bool {
 	r.mu.Lock()
@@ -230,9 +238,5 @@ func (r *Room) ahead(pos room.Position) bool {
 }
 
 func (r *Room) aheadLocked(pos room.Position) bool {
-	if r.head.Epoch != pos.Epoch {
-		return true
-	}
-	// A watermark says that the room had no message up to it, unless some were lost.
-	return r.head.Seq > pos.Seq && (!r.head.IsWatermark() || r.ring.torn)
+	return r.known.Epoch != pos.Epoch || r.known.Seq > pos.Seq
 }

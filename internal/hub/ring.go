@@ -22,6 +22,13 @@ type gap struct {
 	goesOn room.Position // where the room goes on; zero: the next message tells
 }
 
+// passed reports whether nothing that a gap may hide follows a position: its subscriber
+// resumed ahead of this node.
+func (g *gap) passed(pos room.Position) bool {
+	return g.reason == room.Truncated && pos.Epoch == g.goesOn.Epoch &&
+		pos.Seq > g.after.Seq && pos.Seq >= g.goesOn.Seq
+}
+
 // frame returns the message's finished frame.
 func (e *entry) frame(f wire.Format, replayed bool) []byte {
 	kind := 0
@@ -133,16 +140,23 @@ func (g *ring) shrink() {
 	g.slots = nil
 }
 
+// message returns the number of the first message, or the end: a gap before it is
+// passed only by those who were there.
+func (g *ring) message() uint64 {
+	first := g.first
+	for first < g.end && g.at(first).gap != nil {
+		first++
+	}
+	return first
+}
+
 // find returns the number of the first entry after pos, if the ring proves that
 // nothing between pos and that entry is missing.
 func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if pos.Epoch != g.floor.Epoch || pos.Seq < g.floor.Seq {
 		return 0, false
 	}
-	first := g.first // of the messages: a gap is passed only by those who were there
-	for first < g.end && g.at(first).gap != nil {
-		first++
-	}
+	first := g.message()
 	if g.torn && (first == g.end || pos.Seq < g.at(first).msg.Position.Seq) {
 		return 0, false
 	}

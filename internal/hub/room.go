@@ -29,6 +29,7 @@ type Room struct {
 	warm    bool // in Hub.warm
 	stop    func()
 	head    room.Position
+	known   room.Position // the log has, or may have, the room's messages up to it
 	ring    ring
 	parts   []*Part           // of the lanes that have had a cursor here; few
 	formats [wire.Formats]int // cursors by the format of their frames
@@ -77,7 +78,10 @@ func (r *Room) Opened(head room.Position) {
 	if r.open {
 		return
 	}
-	r.open, r.head, r.ring.floor = true, head, head
+	r.open, r.head, r.known, r.ring.floor = true, head, head, head
+	if head.IsWatermark() {
+		r.known.Seq = 0 // other rooms' messages, none of this one
+	}
 	close(r.opened)
 }
 
@@ -112,7 +116,7 @@ func (r *Room) Append(m *room.Message) {
 	if r.ended {
 		return
 	}
-	r.head, r.last = m.Position, now
+	r.head, r.known, r.last = m.Position, m.Position, now
 	e := entry{msg: m}
 	for f, cursors := range r.formats {
 		if cursors > 0 {
@@ -128,7 +132,7 @@ func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.head
-	r.head, r.last = head, time.Now()
+	r.head, r.known, r.last = head, head, time.Now()
 	r.ring.clear(head, reason == room.Truncated)
 	r.hub.shelf.drop(r)
 	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
