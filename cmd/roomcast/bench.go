@@ -31,11 +31,14 @@ type benchCmd struct {
 	Payload    int     `default:"128" help:"Bytes of a message's text."`
 	ProbeRoom  bool    `help:"Also measure a room of its own with one socket, first alone and then beside the load; adds --warmup and --duration."`
 	ProbeRate  float64 `default:"100" help:"Messages a second to it."`
+	Stalled    int     `placeholder:"N" help:"Further sockets in the same rooms that read nothing for --stall from the begin of the measurement and then catch up. Nothing waits for them; they are checked like all others, so the rooms must keep what they miss."`
 
 	Warmup    time.Duration `default:"2s" help:"Load before the measurement."`
 	Duration  time.Duration `default:"10s" help:"Of the measurement."`
+	Stall     time.Duration `default:"8s" help:"How long --stalled sockets do not read; at most 9s, since a node closes a socket that takes nothing for 10s."`
 	Patience  time.Duration `default:"30s" help:"How long to wait for the last deliveries."`
 	ServerPID []int         `name:"server-pid" placeholder:"PID" help:"Process of the service whose processor time and memory are reported, on Linux. Repeatable."`
+	AdminAddr string        `placeholder:"ADDR" help:"Admin listener of a node: with --stalled its heap is collected, and reported before, during and after the stall."`
 	JSON      bool          `name:"json" help:"Print the report as one JSON object."`
 
 	URL    []string   `env:"ROOMCAST_URL" name:"url" default:"http://localhost:8080" group:"server" help:"Public listener of a node or cluster: http, https, ws or wss. Repeatable: sockets are spread over them."`
@@ -58,6 +61,11 @@ func (c *benchCmd) Run(ctx context.Context, p *process) error {
 	progress := newBenchProgress(p.stderr)
 	cfg := c.config()
 	cfg.TLS, cfg.Progress = tlsConfig, progress.show
+	if c.AdminAddr != "" {
+		if cfg.AdminAddr, err = dialable(c.AdminAddr); err != nil {
+			return usagef("--admin-addr: %w", err)
+		}
+	}
 	conns, err := c.dial()
 	if err != nil {
 		return err
@@ -103,8 +111,9 @@ func (c *benchCmd) config() bench.Config {
 		URLs: c.URL, Token: c.Caller.Token, Format: bench.Format(c.Format),
 		Load: bench.Load{
 			Rooms: c.Rooms, Sockets: c.Sockets, RoomPrefix: c.RoomPrefix, Mode: bench.Mode(c.Mode), InFlight: c.InFlight,
-			Publishers: c.Publishers, Batch: c.Batch, Rate: c.Rate, Payload: c.Payload,
+			Publishers: c.Publishers, Batch: c.Batch, Rate: c.Rate, Payload: c.Payload, Stalled: c.Stalled,
 		},
+		Stall:  c.Stall,
 		Warmup: c.Warmup, Duration: c.Duration, Patience: c.Patience, ServerPIDs: c.ServerPID,
 	}
 	if c.ProbeRoom {

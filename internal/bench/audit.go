@@ -1,5 +1,7 @@
 package bench
 
+import "slices"
+
 // audit compares what each open socket has got with what was published. It is for the
 // end, when nothing is read any more. It returns how many deliveries are missing, and
 // counts sockets that saw another order than most of their room.
@@ -12,7 +14,7 @@ func (l *load) audit() (lost int64) {
 		failed[room] = append(failed[room], seq)
 	}
 	orders := make([]map[uint64]int64, l.Rooms) // of each room, how many complete sockets saw an order
-	for _, s := range l.sockets {
+	for _, s := range slices.Concat(l.sockets, l.stalled) {
 		if s.closed {
 			continue
 		}

@@ -89,6 +89,11 @@ func (b *Bench) Run(ctx context.Context) (*Report, error) {
 	if err := b.measure(ctx, report); err != nil {
 		return nil, err
 	}
+	if report.Stalled != nil {
+		if err := b.drainStalled(ctx, report.Stalled); err != nil {
+			return nil, err
+		}
+	}
 	b.stopReaders()
 	lost := b.main.audit()
 	all, last := b.main.latencies()
@@ -126,7 +131,7 @@ func (b *Bench) connect(ctx context.Context) (Connect, error) {
 	readers := make(map[*lane]reader)
 	var sockets []*socket
 	for _, l := range b.loads() {
-		for _, lane := range l.lanes {
+		for _, lane := range l.allLanes() {
 			r, err := newReader(lane)
 			if err != nil {
 				return Connect{}, err
@@ -134,7 +139,7 @@ func (b *Bench) connect(ctx context.Context) (Connect, error) {
 			readers[lane] = r
 			b.readers = append(b.readers, r)
 		}
-		sockets = append(sockets, l.sockets...)
+		sockets = append(append(sockets, l.sockets...), l.stalled...)
 	}
 	before, err := b.sampler.sample()
 	if err != nil {
@@ -205,32 +210,50 @@ func (b *Bench) measure(ctx context.Context, report *Report) error {
 			return err
 		}
 		b.enter(Measuring)
-		from, err := b.sampler.sample()
+		if b.main.aside == nil {
+			return b.measureNow(ctx, report)
+		}
+		before, err := b.memory(ctx)
 		if err != nil {
 			return err
 		}
-		published, before := b.main.published(), b.main.counts()
-		for _, l := range b.loads() {
-			l.measure()
-		}
-		// Where messages are few and far between, a measurement of none would be none.
-		err = b.waitAtLeast(ctx, b.cfg.Duration, b.main.measures)
-		if err != nil {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() (err error) {
+			report.Stalled, err = b.stall(ctx, before)
 			return err
-		}
-		for _, l := range b.loads() {
-			l.stopMeasuring()
-		}
-		counted, until := b.main.counts(), b.main.published()
-		to, err := b.sampler.sample()
-		if err != nil {
-			return err
-		}
-		report.Usage = b.sampler.between(from, to)
-		report.Traffic = newTraffic(until-published, counted.minus(before), report.Usage)
-		b.enter(Draining)
-		return nil
+		})
+		group.Go(func() error { return b.measureNow(ctx, report) })
+		return group.Wait()
 	})
+}
+
+// measureNow measures what is being published.
+func (b *Bench) measureNow(ctx context.Context, report *Report) error {
+	from, err := b.sampler.sample()
+	if err != nil {
+		return err
+	}
+	published, before := b.main.published(), b.main.counts()
+	for _, l := range b.loads() {
+		l.measure()
+	}
+	// Where messages are few and far between, a measurement of none would be none.
+	err = b.waitAtLeast(ctx, b.cfg.Duration, b.main.measures)
+	if err != nil {
+		return err
+	}
+	for _, l := range b.loads() {
+		l.stopMeasuring()
+	}
+	counted, until := b.main.counts(), b.main.published()
+	to, err := b.sampler.sample()
+	if err != nil {
+		return err
+	}
+	report.Usage = b.sampler.between(from, to)
+	report.Traffic = newTraffic(until-published, counted.minus(before), report.Usage)
+	b.enter(Draining)
+	return nil
 }
 
 // publish lets loads publish until body returns, then waits for their last deliveries.

@@ -40,12 +40,17 @@ const (
 	maxBatch    = 1000       // messages of one call
 	maxRate     = 10_000_000 // messages/s
 	maxDuration = time.Hour  // a stamp has no numbers for more
+
+	// maxStall is below the 10 s after which a node closes a socket that takes nothing:
+	// what its kernel has taken by then it takes for reading.
+	maxStall = 9 * time.Second
 )
 
 // Load is what one set of sockets and publishers does.
 type Load struct {
 	Rooms      int     // messages go to them in turn
 	Sockets    int     // in all, spread evenly over the rooms
+	Stalled    int     // further sockets, which stop reading for a while; InFlight and Rate know nothing of them
 	RoomPrefix string  // of the rooms' names, namespace included; a number follows
 	InFlight   int     // messages whose last delivery is not there yet, at most
 	Publishers int     // concurrent calls or streams; 0 = as many as InFlight allows, one stream
@@ -65,8 +70,10 @@ type Config struct {
 	ProbeRate  float64       // messages/s to a room with one socket, measured alone and beside the load; 0 = no probe
 	Warmup     time.Duration // load before the measurement begins
 	Duration   time.Duration // of the measurement
+	Stall      time.Duration // for how long Load.Stalled sockets read nothing, from the begin of the measurement
 	Patience   time.Duration // after the last publish, for what is still under way; 0 = 30 s
 	ServerPIDs []int         // processes whose processor time and memory are reported
+	AdminAddr  string        // of a node whose heap is reported around a stall; empty = not
 	Progress   func(Status)  // told a few times a second, by one goroutine; nil = not told
 }
 
@@ -111,6 +118,9 @@ func (c *Config) normalize() error {
 	if c.Warmup+c.Duration > maxDuration {
 		return fmt.Errorf("a run takes at most %s", maxDuration)
 	}
+	if c.Load.Stalled > 0 && (c.Stall <= 0 || c.Stall > min(maxStall, c.Duration)) {
+		return fmt.Errorf("a stall must end within the measurement and last at most %s: a node closes sockets that take nothing for 10s", maxStall)
+	}
 	if c.ProbeRate < 0 || c.ProbeRate > maxRate {
 		return errors.New("the probe's rate must be 0 or more")
 	}
@@ -129,6 +139,8 @@ func (l *Load) normalize() error {
 		return fmt.Errorf("no mode %q", l.Mode)
 	case l.Rooms < 1 || l.Sockets < l.Rooms:
 		return errors.New("there must be a room and at least as many sockets as rooms: a message without a socket has no last delivery")
+	case l.Stalled < 0:
+		return errors.New("the sockets that stall must be 0 or more")
 	case l.InFlight < 1 || l.InFlight > maxInFlight:
 		return fmt.Errorf("in flight must be 1 to %d", maxInFlight)
 	case l.Batch < 1 || l.Batch > maxBatch:

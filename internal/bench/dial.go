@@ -78,7 +78,7 @@ func newDialer(address, token string, format Format, config *tls.Config) (*diale
 func (d *dialer) open(ctx context.Context, s *socket, buf []byte) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn, err := d.dial(ctx)
+	conn, err := d.dial(ctx, s.lane == s.lane.load.aside)
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +96,17 @@ func (d *dialer) open(ctx context.Context, s *socket, buf []byte) (net.Conn, err
 	return conn, nil
 }
 
-func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
-	if d.tls == nil {
-		return new(net.Dialer).DialContext(ctx, "tcp", d.addr)
+// dial connects. What a narrow connection does not read the kernel holds for it only for
+// a moment, as of a phone.
+func (d *dialer) dial(ctx context.Context, narrow bool) (net.Conn, error) {
+	plain := &net.Dialer{}
+	if narrow {
+		plain.Control = smallBuffer
 	}
-	return (&tls.Dialer{Config: d.tls}).DialContext(ctx, "tcp", d.addr)
+	if d.tls == nil {
+		return plain.DialContext(ctx, "tcp", d.addr)
+	}
+	return (&tls.Dialer{NetDialer: plain, Config: d.tls}).DialContext(ctx, "tcp", d.addr)
 }
 
 // handshake upgrades the connection and reads until the room is subscribed.

@@ -28,6 +28,9 @@ type lane struct {
 	place   int         // where in its frame the mark was last
 	pending []slotCount // by place in the window: read, and not told to the window yet
 	touched []uint16    // which of them are not empty
+	lagging int         // sockets that are behind
+	waiting int64       // since when they are waited for
+	caught  int64       // when the last of them had caught up
 }
 
 // counts is what was read.
@@ -98,6 +101,12 @@ func (l *lane) deliver(s *socket, st stamp, now int64) {
 	case inTurn, early:
 	}
 	l.counts.deliveries++
+	if l == l.load.aside {
+		if st.seq < s.goal {
+			l.catchUp(s, 1, now)
+		}
+		return
+	}
 	if l.load.measured(st.sent) {
 		l.all.add(now - st.sent)
 	}
@@ -140,6 +149,8 @@ type socket struct {
 	lane       *lane
 	room       uint32
 	ledger     ledger
+	goal       uint32 // of one that stalls: which messages of its room it is waited for
+	behind     int    // how many of them have not come
 	conn       conn
 	rest       []byte // the begin of a frame whose end has not come
 	subscribed bool

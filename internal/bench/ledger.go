@@ -49,4 +49,11 @@ func (l *ledger) take(seq uint32) (v verdict) {
 func (l *ledger) has(seq uint32) bool { return seq < l.top && !slices.Contains(l.holes, seq) }
 
 // missing is how many of the first total messages have not come.
-func (l *ledger) missing(total uint32) int { return len(l.holes) + int(total) - int(l.top) }
+func (l *ledger) missing(total uint32) (n int) {
+	for _, hole := range l.holes {
+		if hole < total {
+			n++
+		}
+	}
+	return n + max(0, int(total)-int(l.top))
+}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"crypto/rand"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,8 @@ type load struct {
 	rooms    []string
 	sockets  []*socket
 	lanes    []*lane
+	stalled  []*socket // beside the window
+	aside    *lane     // theirs; nil = none
 	window   *window
 	problems *problems
 	filler   string
@@ -55,6 +58,12 @@ func newLoad(cfg Load, c clock, lanes int, p *problems) *load {
 		s := &socket{room: uint32(i % cfg.Rooms), lane: l.lanes[i%lanes]} //nolint:gosec // far below
 		l.sockets = append(l.sockets, s)
 		l.expect[s.room]++
+	}
+	if cfg.Stalled > 0 {
+		l.aside = newLane(l)
+	}
+	for i := range cfg.Stalled {
+		l.stalled = append(l.stalled, &socket{room: uint32(i % cfg.Rooms), lane: l.aside}) //nolint:gosec // far below
 	}
 	return l
 }
@@ -107,6 +116,10 @@ func (l *load) refused(m message, err error) {
 // gone takes a socket that has closed out of what is expected, so that its room's
 // messages do not wait for it.
 func (l *load) gone(s *socket) {
+	if s.lane == l.aside {
+		s.lane.catchUp(s, s.behind, l.clock.now())
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expect[s.room]--
@@ -154,6 +167,14 @@ func (l *load) counts() (c counts) {
 		lane.mu.Unlock()
 	}
 	return c
+}
+
+// allLanes are the lanes with sockets of any kind.
+func (l *load) allLanes() []*lane {
+	if l.aside == nil {
+		return l.lanes
+	}
+	return append(slices.Clip(l.lanes), l.aside)
 }
 
 // latencies takes the lanes' histograms: of every delivery, and of each message's last.

@@ -10,19 +10,27 @@ import (
 // drain waits for the last deliveries of what was published.
 func (b *Bench) drain(ctx context.Context, loads []*load) error {
 	deadline := time.Now().Add(b.cfg.Patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	for _, l := range loads {
-		for !l.window.idle() && time.Now().Before(deadline) {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := waitUntil(ctx, deadline, l.window.idle); err != nil {
+			return err
 		}
 		if n := l.window.giveUp(); n > 0 {
 			b.problems.note(&b.problems.unfinished, "%d messages were not delivered to all sockets within %s after the last publish", n, b.cfg.Patience)
 			b.problems.unfinished.Add(int64(n) - 1)
+		}
+	}
+	return nil
+}
+
+// waitUntil waits for something, until a deadline. The error is ctx's.
+func waitUntil(ctx context.Context, deadline time.Time, done func() bool) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !done() && time.Now().Before(deadline) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
@@ -106,7 +114,7 @@ func (b *Bench) deliveries() (n uint64) {
 
 func (b *Bench) sockets() (n int) {
 	for _, l := range b.loads() {
-		n += l.Sockets
+		n += l.Sockets + l.Stalled
 	}
 	return n
 }

@@ -11,6 +11,7 @@ type Report struct {
 	Delivery Latency    `json:"delivery"`     // from due to each delivery
 	Last     Latency    `json:"lastDelivery"` // from due to the last delivery of a message
 	Probe    *Probe     `json:"probe,omitempty"`
+	Stalled  *Stalled   `json:"stalled,omitempty"`
 	Errors   Errors     `json:"errors"`
 }
 
@@ -18,6 +19,7 @@ type Report struct {
 type LoadReport struct {
 	Rooms      int     `json:"rooms"`
 	Sockets    int     `json:"sockets"`
+	Stalled    int     `json:"stalled,omitempty"`
 	InFlight   int     `json:"inFlight"`
 	Publishers int     `json:"publishers"`
 	Mode       Mode    `json:"mode"`
@@ -28,7 +30,7 @@ type LoadReport struct {
 
 func (l *Load) report() LoadReport {
 	r := LoadReport{
-		Rooms: l.Rooms, Sockets: l.Sockets, InFlight: l.InFlight, Publishers: l.Publishers,
+		Rooms: l.Rooms, Sockets: l.Sockets, Stalled: l.Stalled, InFlight: l.InFlight, Publishers: l.Publishers,
 		Mode: l.Mode, Rate: l.Rate, Payload: l.Payload,
 	}
 	if l.Mode == Batch {

@@ -22,6 +22,12 @@ func (r *Report) WriteText(w io.Writer) error {
 	line("published", "%d messages (%.0f/s)", t.Published, t.PublishedPerSecond)
 	line("delivered", "%d (%.0f/s, %.1f MB/s, %.1f a read)", t.Deliveries, t.DeliveriesPerSecond, t.BytesPerSecond/1e6, t.MessagesPerRead)
 	r.writeUsage(line)
+	if s := r.Stalled; s != nil {
+		line("stalled", "%s", s.text())
+		line("memory", "before: %s", s.Before.text())
+		line("", "stalled: %s", s.During.text())
+		line("", "after: %s", s.After.text())
+	}
 	b.WriteString("\nlatency to each delivery\n")
 	r.Delivery.write(&b)
 	b.WriteString("\nlatency to a message's last delivery\n")
@@ -42,6 +48,9 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (l *LoadReport) text() string {
 	s := fmt.Sprintf("%d rooms, %d sockets, %d in flight, %s by %d, %d bytes", l.Rooms, l.Sockets, l.InFlight, l.Mode, l.Publishers, l.Payload)
+	if l.Stalled > 0 {
+		s += fmt.Sprintf(", %d more that stall", l.Stalled)
+	}
 	if l.Rate > 0 {
 		s += fmt.Sprintf(", %g messages/s", l.Rate)
 	}
