@@ -85,6 +85,10 @@ func TestRows(t *testing.T) {
 		m := ran(1000, 0)
 		m.Traffic.Published = 32_000
 		m.Probe = &bench.Probe{Ratio: 2}
+		m.Stalled = &bench.Stalled{}
+		for range r.first {
+			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
+		}
 		for range r.nodes + 1 {
 			m.Usage.Processes = append(m.Usage.Processes, bench.Process{CPU: 1})
 			m.idle = append(m.idle, idleFor/10)
@@ -113,7 +117,7 @@ func TestPerMessage(t *testing.T) {
 	m.Traffic.Published = 32_000
 	m.Usage.Processes = []bench.Process{{CPU: 2.88}, {CPU: 0.1}, {CPU: 0.32}}
 	m.idle = append(m.idle, 0, idleFor/80, 0)
-	figures := rows()[8].figures
+	figures := figuresOfF()
 	for i, want := range []string{"0.00 µs", "3.12 µs", "100 µs"} {
 		if got := figures[i].unit.text(figures[i].value(m)); got != want {
 			t.Errorf("%s: got %s, want %s", figures[i].what, got, want)
@@ -127,8 +131,9 @@ func TestChoose(t *testing.T) {
 		wanted string
 		want   string
 	}{
-		"all":     {"", "B1 B2(64) B2(8) C D unary ephemeral D unary stored D stream ephemeral D stream stored F H"},
+		"all":     {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
+		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},
 		"unknown": {"B1,Z", ""},
 	}
