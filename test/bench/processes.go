@@ -116,7 +116,7 @@ func (s *service) startNATS(ctx context.Context, program, dir string) (url strin
 	if err != nil {
 		return "", err
 	}
-	portsFile := filepath.Join(dir, fmt.Sprintf("nats-server_%d.ports", s.nats.cmd.Process.Pid))
+	portsFile := filepath.Join(dir, fmt.Sprintf("%s_%d.ports", filepath.Base(program), s.nats.cmd.Process.Pid))
 	err = s.nats.await(ctx, func() bool {
 		var ports struct {
 			NATS []string `json:"nats"`

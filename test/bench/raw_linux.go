@@ -117,7 +117,7 @@ func (r *raw) upgrade(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return
 	}
-	defer func() { _ = conn.Close() }()                                          // the descriptor below is the connection
+	defer func() { _ = conn.Close() }() // the descriptor below is the connection
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return
