@@ -38,7 +38,7 @@ func main() {
 	raw := flag.String("raw-writer", "", "only be the service of the raw rows, and write the addresses to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := error(nil)
+	var err error
 	if *raw != "" {
 		err = rawWriter(ctx, *raw)
 	} else {

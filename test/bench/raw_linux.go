@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 asks for it
+	"crypto/sha1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -26,7 +26,7 @@ import (
 
 const (
 	// rawID is as long as a node's ids are.
-	rawID = "0123456789abcdef01234567.123456.0123"
+	rawID = "0123456789.12345.0123"
 
 	// rawAhead is how many messages may wait for the writer.
 	rawAhead = 1024
@@ -56,20 +56,23 @@ func rawWriter(ctx context.Context, ready string) error {
 	calls := grpc.NewServer()
 	roomcastv1.RegisterPublishServiceServer(calls, r)
 	sockets := &http.Server{Handler: http.HandlerFunc(r.upgrade), ReadHeaderTimeout: startPatience}
-	group, ctx := errgroup.WithContext(ctx)
+	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return calls.Serve(control) })
 	group.Go(func() error { return sockets.Serve(public) })
-	group.Go(func() error { return r.write(ctx) })
+	group.Go(func() error { return r.write(running) })
 	group.Go(func() error {
-		<-ctx.Done()
+		<-running.Done()
 		calls.Stop()
 		return sockets.Close()
 	})
-	text, err := json.Marshal(node.Addrs{HTTP: public.Addr().String(), GRPC: control.Addr().String()})
-	if err == nil {
-		err = os.WriteFile(ready, text, 0o600)
+	group.Go(func() error {
+		text, err := json.Marshal(node.Addrs{HTTP: public.Addr().String(), GRPC: control.Addr().String()})
+		return errors.Join(err, os.WriteFile(ready, text, 0o600))
+	})
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
 	}
-	return errors.Join(err, group.Wait())
+	return nil // the servers were told to end
 }
 
 // Publish implements the service's method: the message is on its way.
@@ -126,7 +129,7 @@ func (r *raw) upgrade(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the load generator sees the connection end
 	}
-	sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + websocketGUID)) //nolint:gosec // RFC 6455 §4.2.2
+	sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + websocketGUID))
 	protocol, _, _ := strings.Cut(req.Header.Get("Sec-WebSocket-Protocol"), ",")
 	r.mu.Lock() // no message between the answer and the socket
 	defer r.mu.Unlock()

@@ -125,6 +125,48 @@ func TestPerMessage(t *testing.T) {
 	}
 }
 
+// TestAgainstRaw: rows are compared with the raw row that they name, if it was measured.
+func TestAgainstRaw(t *testing.T) {
+	t.Parallel()
+	of := func(r row, perCPU float64) result {
+		found := result{row: &r}
+		found.add(ran(perCPU, 0), 1)
+		return found
+	}
+	raw, c, f := of(row{name: rawCold}, 100), of(row{name: "C", against: rawCold}, 87), of(row{name: "F"}, 50)
+	tests := map[string]struct {
+		results []result
+		want    string
+	}{
+		"measured":     {[]result{raw, c, f}, "C: 0.87 times as many deliveries per CPU s as raw cold has calls, in this session.\n\n"},
+		"not measured": {[]result{c, f}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			if writeAgainstRaw(&b, test.results); b.String() != test.want {
+				t.Errorf("got %q, want %q", b.String(), test.want)
+			}
+		})
+	}
+}
+
+// TestErrorsOfTheFirstRuns: what a row is compared with must be good as well.
+func TestErrorsOfTheFirstRuns(t *testing.T) {
+	t.Parallel()
+	m := ran(5, 0)
+	m.first = []bench.Report{{Usage: bench.Usage{Seconds: 1, Other: 1}, Errors: bench.Errors{Gaps: 1}}}
+	r := result{row: &row{figures: fanOut(1, "", "", "", "")}}
+	r.add(m, 1)
+	if !r.failed() || r.verdict(&r.row.figures[0]) != "ERRORS" || r.undisturbed(0.08) != 0 {
+		t.Errorf("failed %t, %d undisturbed runs, want a failed and disturbed row", r.failed(), r.undisturbed(0.08))
+	}
+	if got := r.row.summary(m); !strings.Contains(got, "Gaps:1") {
+		t.Errorf("the summary hides it: %s", got)
+	}
+}
+
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
