@@ -100,7 +100,8 @@ func TestThroughTLS(t *testing.T) {
 	defer proxy.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(proxy.Certificate())
-	cfg := config(n, bench.Load{Rooms: 2, Sockets: 10, InFlight: 8, Mode: bench.Stream, RoomPrefix: "tls-"})
+	cfg := config(n, bench.Load{Rooms: 2, Sockets: 10, Stalled: 4, InFlight: 8, Mode: bench.Stream, RoomPrefix: "tls-"})
+	cfg.Stall = 100 * time.Millisecond
 	cfg.URLs = []string{"wss" + strings.TrimPrefix(proxy.URL, "https")}
 	cfg.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	report, err := run(t, n, cfg)
@@ -220,8 +221,8 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, 1)[0]
 	ctx, cancel := context.WithCancel(t.Context())
-	cfg := config(n, bench.Load{Rooms: 1, Sockets: 5, InFlight: 4, Mode: bench.Stream, RoomPrefix: "int-"})
-	cfg.Duration = time.Minute
+	cfg := config(n, bench.Load{Rooms: 1, Sockets: 5, Stalled: 2, InFlight: 4, Mode: bench.Stream, RoomPrefix: "int-"})
+	cfg.Duration, cfg.Stall = time.Minute, 9*time.Second
 	cfg.Progress = func(s bench.Status) {
 		if s.Phase == bench.Measuring {
 			cancel()
@@ -259,6 +260,38 @@ func TestProbe(t *testing.T) {
 	}
 	var text bytes.Buffer
 	if err := report.WriteText(&text); err != nil || !strings.Contains(text.String(), "every socket got every message once, in order") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+}
+
+// TestStalled: sockets that read nothing for a while get everything afterwards, and what
+// the report says of them fits together. Large messages fill what the kernels hold.
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, 1)[0]
+	cfg := config(n, bench.Load{Rooms: 2, Sockets: 4, Stalled: 6, InFlight: 8, Rate: 500, RoomPrefix: "stall-"})
+	cfg.Load.Payload, cfg.Stall, cfg.AdminAddr = 32<<10, 200*time.Millisecond, n.Admin
+	report, err := run(t, n, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := report.Stalled
+	if report.Errors.Any() || s == nil {
+		t.Fatalf("errors %+v, stalled %+v", report.Errors, s)
+	}
+	if s.Sockets != 6 || s.Seconds < 0.2 || s.LeastBehind > s.MostBehind || s.MostBehind == 0 || s.CaughtUp <= 0 {
+		t.Errorf("got %+v", s)
+	}
+	for _, m := range []bench.Memory{s.Before, s.During, s.After} {
+		if m.Live == 0 || m.InUse < m.Live {
+			t.Errorf("got %+v, want the heap", m)
+		}
+	}
+	if report.Delivery.Count != 2*report.Last.Count || report.Connect.Sockets != 10 {
+		t.Errorf("%d deliveries measured of %d messages, %d sockets", report.Delivery.Count, report.Last.Count, report.Connect.Sockets)
+	}
+	var text bytes.Buffer
+	if err := report.WriteText(&text); err != nil || !strings.Contains(text.String(), "stalled     6 sockets for ") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
 }

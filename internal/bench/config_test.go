@@ -27,6 +27,11 @@ func TestConfig(t *testing.T) {
 		"a negative rate":  {func(c *Config) { c.Load.Rate = -1 }, "rate"},
 		"a negative probe": {func(c *Config) { c.ProbeRate = -1 }, "probe"},
 		"publishers":       {func(c *Config) { c.Load.Publishers = -1 }, "publishers"},
+		"fewer than none":  {func(c *Config) { c.Load.Stalled = -1 }, "stall"},
+		"no stall":         {func(c *Config) { c.Load.Stalled = 1 }, "stall"},
+		"a long stall":     {func(c *Config) { c.Load.Stalled, c.Stall, c.Duration = 1, 9001*time.Millisecond, time.Minute }, "at most 9s"},
+		"a late end":       {func(c *Config) { c.Load.Stalled, c.Stall = 1, 2*time.Second }, "within the measurement"},
+		"a good stall":     {func(c *Config) { c.Load.Stalled, c.Stall = 1, time.Second }, ""},
 		"a prefix":         {func(c *Config) { c.Load.RoomPrefix = "a*" }, "room prefix"},
 		"escapes":          {func(c *Config) { c.Load.RoomPrefix = `a"` }, "room prefix"},
 	}

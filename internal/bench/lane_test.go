@@ -51,9 +51,9 @@ func (w *world) publish(t testing.TB, count int) (frames [][]byte) {
 			t.Fatal("the window is full")
 		}
 		req := w.next(slot, w.clock.now()).req
-		frames = append(frames, wire.Frame(wire.OpText, wire.AppendMessage(nil, &room.Message{
+		frames = append(frames, wire.MessageFrame(wire.JSON, &room.Message{
 			Room: room.Name(req.GetRoom()), ID: "e.1.c", Payload: room.Payload{Kind: room.Text, Bytes: []byte(req.GetText())}, Time: time.Now(),
-		}, false)))
+		}, false))
 	}
 	return frames
 }

@@ -25,6 +25,7 @@ func TestLedger(t *testing.T) {
 		"overtaken":            {[]uint32{1, 0, 2}, []verdict{early, overtaken, inTurn}, 3, 0},
 		"overtaken, again":     {[]uint32{1, 0, 0}, []verdict{early, overtaken, duplicate}, 2, 0},
 		"overtaken by far":     {[]uint32{5000, 4998}, []verdict{early, overtaken}, 5001, 4999},
+		"beyond the total":     {[]uint32{0, 1, 5}, []verdict{inTurn, inTurn, early}, 4, 2},
 		"in turn behind holes": {[]uint32{2, 3, 4}, []verdict{early, inTurn, inTurn}, 5, 2},
 	}
 	for name, test := range tests {

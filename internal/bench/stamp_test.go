@@ -27,7 +27,7 @@ func TestStampInFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	frames := map[string][]byte{
-		"json": wire.AppendMessage(nil, &room.Message{
+		"json": wire.JSON.AppendMessage(nil, &room.Message{
 			Room: "bench-0", ID: "e.1.c", Payload: room.Payload{Kind: room.Text, Bytes: text}, Time: time.Now(),
 		}, false),
 		"protobuf":     binary,

@@ -35,9 +35,15 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 8*time.Second, "of each measurement")
 	flag.StringVar(&o.roomcast, "roomcast", "", "the program to measure (default built from this tree)")
 	flag.StringVar(&o.nats, "nats", "", "the nats-server for rows with several nodes (default built from go.mod's version)")
+	raw := flag.String("raw-writer", "", "only be the service of the raw rows, and write the addresses to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, &o)
+	var err error
+	if *raw != "" {
+		err = rawWriter(ctx, *raw)
+	} else {
+		err = run(ctx, &o)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

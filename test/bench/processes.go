@@ -41,6 +41,9 @@ type process struct {
 // start starts what a row needs. What it has started must be stopped even if it fails.
 func (w *workshop) start(ctx context.Context, r *row, dir string) (*service, error) {
 	s := &service{}
+	if r.raw {
+		return s, s.startRaw(ctx, filepath.Join(dir, "raw"))
+	}
 	common := []string{"--token-hmac-key-file", w.keyFile}
 	if r.config != "" {
 		path := filepath.Join(dir, "config.yaml")
@@ -49,7 +52,7 @@ func (w *workshop) start(ctx context.Context, r *row, dir string) (*service, err
 		}
 		common = append(common, "--config", path)
 	}
-	if r.nodes > 1 {
+	if r.external() {
 		url, err := s.startNATS(ctx, w.nats, dir)
 		if err != nil {
 			return s, err
@@ -75,15 +78,34 @@ func (s *service) startNode(ctx context.Context, program, dir string, common []s
 		return err
 	}
 	s.nodes = append(s.nodes, p)
-	err = p.await(ctx, func() bool {
-		text, err := os.ReadFile(ready)
-		return err == nil && json.Unmarshal(text, &p.addrs) == nil
-	})
-	if err != nil {
+	if err := p.awaitReady(ctx, ready); err != nil {
 		return err
 	}
 	s.stops = append(s.stops, scrape(p.addrs.Admin))
 	return nil
+}
+
+// startRaw starts this program as the raw writer.
+func (s *service) startRaw(ctx context.Context, path string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ready := path + ".ready"
+	p, err := launch(self, path, []string{"-raw-writer", ready})
+	if err != nil {
+		return err
+	}
+	s.nodes = append(s.nodes, p)
+	return p.awaitReady(ctx, ready)
+}
+
+// awaitReady waits for the file that a node writes when it is ready.
+func (p *process) awaitReady(ctx context.Context, path string) error {
+	return p.await(ctx, func() bool {
+		text, err := os.ReadFile(path)
+		return err == nil && json.Unmarshal(text, &p.addrs) == nil
+	})
 }
 
 // startNATS starts a nats-server with its defaults but JetStream, and returns its URL.
@@ -94,7 +116,7 @@ func (s *service) startNATS(ctx context.Context, program, dir string) (url strin
 	if err != nil {
 		return "", err
 	}
-	portsFile := filepath.Join(dir, fmt.Sprintf("nats-server_%d.ports", s.nats.cmd.Process.Pid))
+	portsFile := filepath.Join(dir, fmt.Sprintf("%s_%d.ports", filepath.Base(program), s.nats.cmd.Process.Pid))
 	err = s.nats.await(ctx, func() bool {
 		var ports struct {
 			NATS []string `json:"nats"`

@@ -41,7 +41,11 @@ func awaitQuiet(ctx context.Context, share float64) (waited time.Duration, err e
 	return time.Since(began), nil
 }
 
-// disturbance is the share of the machine that something else used in a run.
-func disturbance(r *measurement) float64 {
-	return r.Usage.Other / r.Usage.Seconds / float64(runtime.NumCPU())
+// disturbance is the share of the machine that something else used in a run: the most in
+// one of several.
+func disturbance(m *measurement) (share float64) {
+	for _, r := range m.reports() {
+		share = max(share, r.Usage.Other/r.Usage.Seconds/float64(runtime.NumCPU()))
+	}
+	return share
 }

@@ -9,12 +9,19 @@ import (
 type row struct {
 	name    string
 	what    string
-	nodes   int      // above 1 they share an external nats-server
-	config  string   // configuration file of the nodes; empty = none
-	flags   []string // of roomcast bench
-	idle    bool     // also measure the nodes without load
+	nodes   int        // above 1 they share an external nats-server
+	nats    bool       // so does a single one
+	raw     bool       // the raw writer instead of nodes
+	config  string     // configuration file of the nodes; empty = none
+	first   [][]string // flags of runs to compare with, each right before and on nodes of its own
+	flags   []string   // of roomcast bench
+	idle    bool       // also measure the nodes without load
+	against string     // the raw row that says what a call costs here; empty = none
 	figures []figure
 }
+
+// external reports whether there is a nats-server beside the nodes.
+func (r *row) external() bool { return r.nats || r.nodes > 1 }
 
 // figure is one number of a row.
 type figure struct {
@@ -85,6 +92,17 @@ func significant(v float64) string {
 // ephemeral is a configuration with a namespace that keeps no history.
 const ephemeral = "namespaces:\n  eph:\n    history: {size: 0}\n"
 
+// deep is a configuration with a namespace that keeps what sockets miss while they do
+// not read: of a saturated room that is more than the 1,000 messages of the default.
+const deep = "namespaces:\n  deep:\n    history: {size: 1000000}\n"
+
+// The rows of the raw writer: its calls to sockets that were written to just before, and
+// to sockets that were not for a while.
+const (
+	rawHot  = "raw hot"
+	rawCold = "raw cold"
+)
+
 // fanOut is the one figure of the rows that ask how cheap a delivery is.
 func fanOut(goal float64, peers ...string) []figure {
 	return []figure{{what: "deliveries per CPU s", goal: goal, peers: [4]string(peers), value: perCPU}}
@@ -104,7 +122,7 @@ func rows() []row {
 	stream := []string{"--mode", "stream"}
 	return []row{
 		{
-			name: "B1", what: "1 room × 1,000 sockets, 64 in flight", nodes: 1, flags: room("1000", "64"),
+			name: "B1", what: "1 room × 1,000 sockets, 64 in flight", nodes: 1, flags: room("1000", "64"), against: rawHot,
 			figures: fanOut(1.1e6, "0.53 M (1.0 M with PRO's write delay)", "0.21 M", "1.03 M", "1.23 M"),
 		},
 		{
@@ -116,7 +134,15 @@ func rows() []row {
 			figures: fanOut(0.4e6, "0.11 M", "0.10 M", "0.094 M", "0.56 M"),
 		},
 		{
-			name: "C", what: "1 room × 10,000 sockets, 5 messages/s", nodes: 1, flags: room("10000", "64", "--rate", "5"),
+			name: rawHot, what: "no service: one write a message and socket, 1,000 sockets", raw: true, flags: room("1000", "8"),
+			figures: figuresOfRaw(),
+		},
+		{
+			name: rawCold, what: "the same, 10,000 sockets, 5 messages/s", raw: true, flags: room("10000", "64", "--rate", "5"),
+			figures: figuresOfRaw(),
+		},
+		{
+			name: "C", what: "1 room × 10,000 sockets, 5 messages/s", nodes: 1, flags: room("10000", "64", "--rate", "5"), against: rawCold,
 			figures: figuresOfC(),
 		},
 		{
@@ -144,65 +170,14 @@ func rows() []row {
 			name: "H", what: "a personal room's p99 beside row B2(64), to its p99 without", nodes: 1, flags: room("10000", "64", "--probe-room"),
 			figures: figuresOfH(),
 		},
-	}
-}
-
-func figuresOfC() []figure {
-	return []figure{
-		{what: "deliveries per CPU s", goal: 95e3, peers: [4]string{"57 k", "65 k", "56 k", "105 k"}, value: perCPU},
 		{
-			what: "median publish to last delivery", unit: milliseconds, goal: 85, atMost: true,
-			peers: [4]string{"110 ms", "103 ms", "113 ms", "75 ms"},
-			value: func(r *measurement) float64 { return r.Last.P50 },
+			name: "S", what: "row B1 with 1,000 more sockets that read nothing for 8 s", nodes: 1, nats: true, config: deep,
+			first: [][]string{
+				room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s"),
+				room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "800ms", "--stalled", "1000", "--stall", "800ms"),
+			},
+			flags:   room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s", "--stalled", "1000", "--stall", "8s"),
+			figures: figuresOfS(),
 		},
 	}
-}
-
-func figuresOfF() []figure {
-	return []figure{
-		{
-			what: "CPU a message on node 2, above idle", unit: microseconds, goal: tickPerMessage, says: "0, to a clock tick of 0.3 µs", atMost: true,
-			peers: [4]string{"0", "46 µs", "0.3 µs", "–"},
-			value: func(r *measurement) float64 { return perMessage(r, 1) - idlePerMessage(r, 1) },
-		},
-		{
-			what: "the same, with what it uses idle", unit: microseconds, peers: none(),
-			value: func(r *measurement) float64 { return perMessage(r, 1) },
-		},
-		{
-			what: "CPU a message on node 1 and the bus", unit: microseconds, goal: 90, atMost: true,
-			peers: [4]string{"280 µs", "96 µs", "60 µs", "–"},
-			value: func(r *measurement) float64 { return perMessage(r, 0) + perMessage(r, 2) },
-		},
-	}
-}
-
-func figuresOfH() []figure {
-	return []figure{
-		{
-			what: "p99 beside the load to p99 alone", unit: times, goal: 5, atMost: true, peers: none(),
-			value: func(r *measurement) float64 { return r.Probe.Ratio },
-		},
-		{what: "p99 alone", unit: milliseconds, peers: none(), value: func(r *measurement) float64 { return r.Probe.Alone.P99 }},
-		{what: "p99 beside the load", unit: milliseconds, peers: none(), value: func(r *measurement) float64 { return r.Probe.Beside.P99 }},
-	}
-}
-
-// none is a figure that was not measured of peers.
-func none() [4]string { return [4]string{"–", "–", "–", "–"} }
-
-// tickPerMessage is the least that row F can see, in microseconds: the system counts
-// processor time in ticks of 10 ms, and a run of 8 s has 32,000 messages.
-const tickPerMessage = 0.32
-
-// perMessage is the processor time that one process used for each message, in
-// microseconds. The processes are the nodes in their order, then the nats-server.
-func perMessage(r *measurement, process int) float64 {
-	return r.Usage.Processes[process].CPU * 1e6 / float64(r.Traffic.Published)
-}
-
-// idlePerMessage is what one process would have used for each message in the same time
-// without any.
-func idlePerMessage(r *measurement, process int) float64 {
-	return r.idle[process].Seconds() / idleFor.Seconds() * r.Usage.Seconds * 1e6 / float64(r.Traffic.Published)
 }

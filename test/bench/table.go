@@ -22,8 +22,8 @@ type result struct {
 func (r *result) add(report *measurement, keep int) {
 	r.runs = append(r.runs, report)
 	slices.SortStableFunc(r.runs, func(a, b *measurement) int {
-		if a.Errors.Any() != b.Errors.Any() {
-			return map[bool]int{true: -1, false: 1}[a.Errors.Any()]
+		if a.failed() != b.failed() {
+			return map[bool]int{true: -1, false: 1}[a.failed()]
 		}
 		return cmp.Compare(disturbance(a), disturbance(b))
 	})
@@ -41,7 +41,7 @@ func (r *result) undisturbed(share float64) (n int) {
 }
 
 func (r result) failed() bool {
-	return slices.ContainsFunc(r.runs, func(report *measurement) bool { return report.Errors.Any() })
+	return slices.ContainsFunc(r.runs, (*measurement).failed)
 }
 
 // values are a figure's in all runs, sorted.
@@ -69,8 +69,10 @@ func (r *row) summary(report *measurement) string {
 	for _, f := range r.figures {
 		parts = append(parts, f.unit.text(f.value(report))+" "+f.what)
 	}
-	if report.Errors.Any() {
-		parts = append(parts, fmt.Sprintf("ERRORS %+v", report.Errors))
+	for _, run := range report.reports() {
+		if run.Errors.Any() {
+			parts = append(parts, fmt.Sprintf("ERRORS %+v", run.Errors))
+		}
 	}
 	return strings.Join(parts, ", ")
 }
@@ -180,11 +182,27 @@ func writeDetails(w io.Writer, results []result) error {
 	}
 	b.WriteString("\nOther load is the share of the machine's processor time that neither the service nor the load generator used.\n" +
 		"A row with much of it shows how the service does when it gets no processor, and little else.\n\n")
+	writeAgainstRaw(&b, results)
 	for _, r := range results {
-		fmt.Fprintf(&b, "    %-20s roomcast bench %s\n", r.row.name, strings.Join(r.row.flags, " "))
+		for _, flags := range append(slices.Clip(r.row.first), r.row.flags) {
+			fmt.Fprintf(&b, "    %-20s roomcast bench %s\n", r.row.name, strings.Join(flags, " "))
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeAgainstRaw compares rows with the raw writer of the same session.
+func writeAgainstRaw(b *strings.Builder, results []result) {
+	perCPU := &figure{value: perCPU}
+	for _, raw := range results {
+		for _, r := range results {
+			if r.row.against == raw.row.name {
+				ratio := median(r.values(perCPU)) / median(raw.values(perCPU))
+				fmt.Fprintf(b, "%s: %.2f times as many deliveries per CPU s as %s has calls, in this session.\n\n", r.row.name, ratio, raw.row.name)
+			}
+		}
+	}
 }
 
 // machine says where the figures are from.

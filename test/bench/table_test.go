@@ -85,6 +85,10 @@ func TestRows(t *testing.T) {
 		m := ran(1000, 0)
 		m.Traffic.Published = 32_000
 		m.Probe = &bench.Probe{Ratio: 2}
+		m.Stalled = &bench.Stalled{}
+		for range r.first {
+			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
+		}
 		for range r.nodes + 1 {
 			m.Usage.Processes = append(m.Usage.Processes, bench.Process{CPU: 1})
 			m.idle = append(m.idle, idleFor/10)
@@ -113,11 +117,53 @@ func TestPerMessage(t *testing.T) {
 	m.Traffic.Published = 32_000
 	m.Usage.Processes = []bench.Process{{CPU: 2.88}, {CPU: 0.1}, {CPU: 0.32}}
 	m.idle = append(m.idle, 0, idleFor/80, 0)
-	figures := rows()[8].figures
+	figures := figuresOfF()
 	for i, want := range []string{"0.00 µs", "3.12 µs", "100 µs"} {
 		if got := figures[i].unit.text(figures[i].value(m)); got != want {
 			t.Errorf("%s: got %s, want %s", figures[i].what, got, want)
 		}
+	}
+}
+
+// TestAgainstRaw: rows are compared with the raw row that they name, if it was measured.
+func TestAgainstRaw(t *testing.T) {
+	t.Parallel()
+	of := func(r row, perCPU float64) result {
+		found := result{row: &r}
+		found.add(ran(perCPU, 0), 1)
+		return found
+	}
+	raw, c, f := of(row{name: rawCold}, 100), of(row{name: "C", against: rawCold}, 87), of(row{name: "F"}, 50)
+	tests := map[string]struct {
+		results []result
+		want    string
+	}{
+		"measured":     {[]result{raw, c, f}, "C: 0.87 times as many deliveries per CPU s as raw cold has calls, in this session.\n\n"},
+		"not measured": {[]result{c, f}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			if writeAgainstRaw(&b, test.results); b.String() != test.want {
+				t.Errorf("got %q, want %q", b.String(), test.want)
+			}
+		})
+	}
+}
+
+// TestErrorsOfTheFirstRuns: what a row is compared with must be good as well.
+func TestErrorsOfTheFirstRuns(t *testing.T) {
+	t.Parallel()
+	m := ran(5, 0)
+	m.first = []bench.Report{{Usage: bench.Usage{Seconds: 1, Other: 1}, Errors: bench.Errors{Gaps: 1}}}
+	r := result{row: &row{figures: fanOut(1, "", "", "", "")}}
+	r.add(m, 1)
+	if !r.failed() || r.verdict(&r.row.figures[0]) != "ERRORS" || r.undisturbed(0.08) != 0 {
+		t.Errorf("failed %t, %d undisturbed runs, want a failed and disturbed row", r.failed(), r.undisturbed(0.08))
+	}
+	if got := r.row.summary(m); !strings.Contains(got, "Gaps:1") {
+		t.Errorf("the summary hides it: %s", got)
 	}
 }
 
@@ -127,8 +173,9 @@ func TestChoose(t *testing.T) {
 		wanted string
 		want   string
 	}{
-		"all":     {"", "B1 B2(64) B2(8) C D unary ephemeral D unary stored D stream ephemeral D stream stored F H"},
+		"all":     {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
+		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},
 		"unknown": {"B1,Z", ""},
 	}

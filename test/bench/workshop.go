@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,7 +50,7 @@ func (w *workshop) prepare(ctx context.Context, chosen []row) error {
 		}
 	}
 	for _, r := range chosen {
-		if r.nodes > 1 && w.nats == "" {
+		if r.external() && w.nats == "" {
 			w.nats = filepath.Join(w.dir, "nats-server")
 			if err := build(ctx, w.nats, "github.com/nats-io/nats-server/v2"); err != nil {
 				return err
@@ -113,39 +114,73 @@ func (w *workshop) measure(ctx context.Context, r *row) (result, error) {
 // measurement is one run of a row.
 type measurement struct {
 	bench.Report
-	idle []time.Duration // processor time of each process in idleFor without load
+	first []bench.Report  // of the runs to compare with
+	idle  []time.Duration // processor time of each process in idleFor without load
 }
 
-// once starts nodes, puts the row's load on them, and stops them.
+// reports are those of all its runs.
+func (m *measurement) reports() []*bench.Report {
+	all := []*bench.Report{&m.Report}
+	for i := range m.first {
+		all = append(all, &m.first[i])
+	}
+	return all
+}
+
+// failed reports whether a run had errors.
+func (m *measurement) failed() bool {
+	return slices.ContainsFunc(m.reports(), func(r *bench.Report) bool { return r.Errors.Any() })
+}
+
+// once measures a row: first what it is compared with.
 func (w *workshop) once(ctx context.Context, r *row) (*measurement, error) {
+	m := &measurement{first: make([]bench.Report, len(r.first))}
+	for i, flags := range r.first {
+		if err := w.load(ctx, r, flags, nil, &m.first[i]); err != nil {
+			return nil, err
+		}
+	}
+	idle := &m.idle
+	if !r.idle {
+		idle = nil
+	}
+	return m, w.load(ctx, r, r.flags, idle, &m.Report)
+}
+
+// load starts nodes, measures what they use without load if that is asked for, puts a
+// load on them, and stops them.
+func (w *workshop) load(ctx context.Context, r *row, flags []string, idle *[]time.Duration, report *bench.Report) error {
 	dir, err := os.MkdirTemp(w.dir, "run-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s, err := w.start(ctx, r, dir)
 	defer s.stop()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m := &measurement{}
-	if r.idle {
-		if m.idle, err = s.idle(ctx); err != nil {
-			return nil, err
+	if idle != nil {
+		if *idle, err = s.idle(ctx); err != nil {
+			return err
 		}
 	}
-	args := append([]string{
-		"bench", "--json", "--url", "http://" + s.nodes[0].addrs.HTTP, "--grpc-addr", s.nodes[0].addrs.GRPC,
+	at := s.nodes[0].addrs
+	args := []string{
+		"bench", "--json", "--url", "http://" + at.HTTP, "--grpc-addr", at.GRPC,
 		"--warmup", w.warmup.String(), "--duration", w.duration.String(),
-	}, r.flags...)
+	}
+	if at.Admin != "" {
+		args = append(args, "--admin-addr", at.Admin)
+	}
 	for _, pid := range s.pids() {
 		args = append(args, "--server-pid", strconv.Itoa(pid))
 	}
-	load := exec.CommandContext(ctx, w.roomcast, args...)
+	load := exec.CommandContext(ctx, w.roomcast, append(args, flags...)...)
 	load.Env = append(cleanEnv(), "ROOMCAST_TOKEN="+w.token)
 	text, err := load.Output()
-	if json.Unmarshal(text, &m.Report) != nil {
-		return nil, explain(err, "roomcast bench")
+	if json.Unmarshal(text, report) != nil {
+		return explain(err, "roomcast bench")
 	}
-	return m, nil // an error with a report is in the report
+	return nil // an error with a report is in the report
 }
