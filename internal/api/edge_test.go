@@ -86,9 +86,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	notBuilt := want{code: codes.Unimplemented, reason: room.ReasonUnimplemented, text: "not built yet"}
 	_, err := roomcastv1.NewPresenceServiceClient(ts.conn).GetRoom(t.Context(), &roomcastv1.GetRoomRequest{Room: "a"})
 	notBuilt.check(t, status.Convert(err))
-	_, err = roomcastv1.NewHistoryServiceClient(ts.conn).PurgeRoom(t.Context(), &roomcastv1.PurgeRoomRequest{Room: "a"})
-	notBuilt.check(t, status.Convert(err))
-	stream, err := roomcastv1.NewHistoryServiceClient(ts.conn).WatchMessages(t.Context(), &roomcastv1.WatchMessagesRequest{Room: "a"})
+	stream, err := roomcastv1.NewPresenceServiceClient(ts.conn).WatchRoom(t.Context(), &roomcastv1.WatchRoomRequest{Room: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"log/slog"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -22,12 +24,17 @@ const (
 	maxPageBytes = 3 << 20
 )
 
-// Log reads what rooms have stored.
+// Log reads and purges what rooms have stored. Its errors are [*room.Error]s or a
+// context's.
 type Log interface {
 	// Read returns the entries after a position in order, at most limit; the zero
 	// position is before the oldest. Page.Gap says if the log does not prove that
-	// nothing is missing in between. Errors are [*room.Error]s or a context's.
+	// nothing is missing in between.
 	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
+
+	// Purge removes what a room has stored so far and tells its subscribers. It returns
+	// how many messages that were.
+	Purge(ctx context.Context, name room.Name) (removed uint64, err error)
 }
 
 // historyService is roomcast.v1.HistoryService.
@@ -36,6 +43,7 @@ type historyService struct {
 
 	policies *room.Policies
 	log      Log
+	logger   *slog.Logger
 }
 
 // ListMessages answers one page of a room's history, oldest first. A page may be
@@ -43,11 +51,8 @@ type historyService struct {
 func (s *historyService) ListMessages(
 	ctx context.Context, req *roomcastv1.ListMessagesRequest,
 ) (*roomcastv1.ListMessagesResponse, error) {
-	name, err := room.ParseName(req.GetRoom(), "room")
+	name, err := historyOf(ctx, req.GetRoom())
 	if err != nil {
-		return nil, err
-	}
-	if err := mayRoom(ctx, auth.RPCHistory, name); err != nil {
 		return nil, err
 	}
 	size, err := pageSize(req.GetPageSize())
@@ -58,9 +63,8 @@ func (s *historyService) ListMessages(
 	if err != nil {
 		return nil, err
 	}
-	if policy := s.policies.Of(name); !policy.Stored() {
-		return nil, room.Errorf(room.Precondition, room.ReasonNoHistory,
-			"rooms of namespace %q are ephemeral; they have no history", policy.Namespace)
+	if err := s.stored(name); err != nil {
+		return nil, err
 	}
 	page, err := s.log.Read(ctx, name, after, size)
 	if err != nil {
@@ -76,6 +80,46 @@ func (s *historyService) ListMessages(
 		resp.NextPageToken = pageToken(req, last)
 	}
 	return resp, nil
+}
+
+// PurgeRoom removes what a room has stored so far. Who may read a room's history may
+// purge it: a control caller with the right stands for the room's owner.
+func (s *historyService) PurgeRoom(
+	ctx context.Context, req *roomcastv1.PurgeRoomRequest,
+) (*roomcastv1.PurgeRoomResponse, error) {
+	name, err := historyOf(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.stored(name); err != nil {
+		return nil, err
+	}
+	removed, err := s.log.Purge(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "room purged",
+		slog.String("room", string(name)), slog.Any("by", callerOf(ctx)), slog.Uint64("messages", removed))
+	return &roomcastv1.PurgeRoomResponse{Purged: uint32(min(removed, math.MaxUint32))}, nil //nolint:gosec // bounded
+}
+
+// historyOf reads the room of a request and checks that the caller may have to do with
+// its history.
+func historyOf(ctx context.Context, text string) (room.Name, error) {
+	name, err := room.ParseName(text, "room")
+	if err != nil {
+		return "", err
+	}
+	return name, mayRoom(ctx, auth.RPCHistory, name)
+}
+
+// stored refuses a room that has no history.
+func (s *historyService) stored(name room.Name) error {
+	if policy := s.policies.Of(name); !policy.Stored() {
+		return room.Errorf(room.Precondition, room.ReasonNoHistory,
+			"rooms of namespace %q are ephemeral; they have no history", policy.Namespace)
+	}
+	return nil
 }
 
 // pageSize reads page_size. More than the largest page is no error: the page is

@@ -35,8 +35,8 @@ const patience = 20 * time.Second
 type recorder struct {
 	answer func(p *room.Publication) (room.Ack, error) // nil = acknowledge
 	hold   bool                                        // sequences wait for release
-	pages  map[room.Name][]*room.Message
-	gap    room.GapReason // of every read that names a position
+	pages  map[room.Name][]*room.Message               // guarded by mu from the first call on
+	gap    room.GapReason                              // of every read that names a position
 
 	held chan func() // one for each publication that a sequence holds
 
@@ -87,6 +87,8 @@ func (s *recordedSequence) Publish(ctx context.Context, p *room.Publication, don
 }
 
 func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	page := room.Page{}
 	if !after.IsZero() {
 		page.Gap = r.gap
@@ -103,6 +105,15 @@ func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, 
 		page.Last = m.Position
 	}
 	return page, nil
+}
+
+// Purge removes a room's pages.
+func (r *recorder) Purge(_ context.Context, name room.Name) (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	removed := len(r.pages[name])
+	delete(r.pages, name)
+	return uint64(removed), nil //nolint:gosec // a length
 }
 
 // testKey signs the tests' tokens.

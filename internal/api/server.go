@@ -138,7 +138,9 @@ func serverOptions(cfg Config, edge *edge) []grpc.ServerOption {
 
 func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterPublishServiceServer(s.grpc, s.publish)
-	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{policies: cfg.Policies, log: cfg.Log})
+	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{
+		policies: cfg.Policies, log: cfg.Log, logger: cfg.Logger,
+	})
 	roomcastv1.RegisterPresenceServiceServer(s.grpc, roomcastv1.UnimplementedPresenceServiceServer{})
 	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, roomcastv1.UnimplementedClusterServiceServer{})
