@@ -32,6 +32,10 @@ type Log interface {
 	// nothing is missing in between.
 	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
 
+	// ReadBack returns the entries before a position, newest first, at most limit; the
+	// zero position is after the newest. Page.Gap says if the position is of another log.
+	ReadBack(ctx context.Context, name room.Name, before room.Position, limit int) (room.Page, error)
+
 	// Purge removes what a room has stored so far and tells its subscribers. It returns
 	// how many messages that were.
 	Purge(ctx context.Context, name room.Name) (removed uint64, err error)
@@ -46,8 +50,8 @@ type historyService struct {
 	logger   *slog.Logger
 }
 
-// ListMessages answers one page of a room's history, oldest first. A page may be
-// short or empty: it ends early at maxPageBytes, and expired messages are left out.
+// ListMessages answers one page of a room's history. A page may be short or empty: it
+// ends early at maxPageBytes, and expired messages are left out.
 func (s *historyService) ListMessages(
 	ctx context.Context, req *roomcastv1.ListMessagesRequest,
 ) (*roomcastv1.ListMessagesResponse, error) {
@@ -59,20 +63,23 @@ func (s *historyService) ListMessages(
 	if err != nil {
 		return nil, err
 	}
-	after, err := pageStart(req)
+	start, err := pageStart(req)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.stored(name); err != nil {
 		return nil, err
 	}
-	page, err := s.log.Read(ctx, name, after, size)
+	read, lost := s.log.Read, "messages after this position may be missing (%s); list without `after` to begin at the oldest"
+	if req.GetNewestFirst() {
+		read, lost = s.log.ReadBack, "this position is of another log (%s); list without `before` to begin at the newest"
+	}
+	page, err := read(ctx, name, start, size)
 	if err != nil {
 		return nil, err
 	}
-	if page.Gap != "" && !after.IsZero() {
-		return nil, room.Errorf(room.OutOfRange, room.ReasonPositionLost,
-			"messages after this position may be missing (%s); list without `after` to begin at the oldest", page.Gap)
+	if page.Gap != "" && !start.IsZero() {
+		return nil, room.Errorf(room.OutOfRange, room.ReasonPositionLost, lost, page.Gap)
 	}
 	messages, last := cutPage(page, req.GetRaw(), time.Now())
 	resp := &roomcastv1.ListMessagesResponse{Messages: messages}
@@ -134,19 +141,28 @@ func pageSize(asked int32) (int, error) {
 	return min(int(asked), maxPageSize), nil
 }
 
-// pageStart returns the position that the page begins after; zero is the oldest.
+// pageStart returns the position that the page begins after, or with newest_first
+// before; zero is the whole history.
 func pageStart(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
-	if req.GetPageToken() != "" {
-		return parsePageToken(req)
+	start, field, other := req.GetAfter(), "after", req.GetBefore()
+	if req.GetNewestFirst() {
+		start, field, other = req.GetBefore(), "before", req.GetAfter()
 	}
-	if req.GetAfter() == "" {
+	switch {
+	case other != "" && req.GetNewestFirst():
+		return room.Position{}, room.Invalidf(room.ReasonInvalidPage, "after", "does not go with newest_first; use before")
+	case other != "":
+		return room.Position{}, room.Invalidf(room.ReasonInvalidPage, "before", "goes with newest_first; use after")
+	case req.GetPageToken() != "":
+		return parsePageToken(req)
+	case start == "":
 		return room.Position{}, nil
 	}
-	return room.ParsePosition(req.GetAfter(), "after")
+	return room.ParsePosition(start, field)
 }
 
 // cutPage converts the messages that fit, without the expired ones, and returns the
-// position that the next page begins after; zero at the end of the log.
+// position that the next page goes on from; zero if there is none.
 func cutPage(page room.Page, raw bool, now time.Time) ([]*roomcastv1.Message, room.Position) {
 	var messages []*roomcastv1.Message
 	var last room.Position

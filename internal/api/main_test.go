@@ -107,6 +107,27 @@ func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, 
 	return page, nil
 }
 
+func (r *recorder) ReadBack(_ context.Context, name room.Name, before room.Position, limit int) (room.Page, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	page := room.Page{}
+	if !before.IsZero() {
+		page.Gap = r.gap
+	}
+	for _, m := range slices.Backward(r.pages[name]) {
+		if !before.IsZero() && m.Position.Seq >= before.Seq {
+			continue
+		}
+		if len(page.Messages) == limit {
+			page.More = true
+			break
+		}
+		page.Messages = append(page.Messages, m)
+		page.Last = m.Position
+	}
+	return page, nil
+}
+
 // Purge removes a room's pages.
 func (r *recorder) Purge(_ context.Context, name room.Name) (uint64, error) {
 	r.mu.Lock()
