@@ -18,6 +18,7 @@ import (
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -112,7 +113,7 @@ func TestTLS(t *testing.T) {
 
 	plain := start(t, nil)
 	server, err := NewServer(Config{
-		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder,
+		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{},
 		Anonymous: auth.Everything(), Logger: plain.server.publish.logger,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})

@@ -47,7 +47,9 @@ type historyService struct {
 
 	policies *room.Policies
 	log      Log
+	rooms    Rooms
 	logger   *slog.Logger
+	draining context.Context //nolint:containedctx // a signal: done when the server drains
 }
 
 // ListMessages answers one page of a room's history. A page may be short or empty: it

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -143,6 +145,7 @@ func testKey() []byte { return bytes.Repeat([]byte("k"), auth.MinHMACKey) }
 // testServer is a running server and what stands behind it.
 type testServer struct {
 	*recorder
+	rooms  *source
 	server *Server
 	conn   *grpc.ClientConn
 	logs   *logBuffer
@@ -153,7 +156,7 @@ type testServer struct {
 func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	t.Helper()
 	policies, err := room.NewPolicies(map[string]room.Policy{
-		"live": ephemeral(), "big": {History: room.DefaultPolicy().History, Slow: room.SlowSpill, MaxPayload: room.MaxMaxPayload},
+		"live": ephemeral(), "strict": strict(), "big": {History: room.DefaultPolicy().History, Slow: room.SlowSpill, MaxPayload: room.MaxMaxPayload},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,11 +165,15 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts := &testServer{recorder: newRecorder(), logs: &logBuffer{}}
+	ts := &testServer{recorder: newRecorder(), rooms: &source{left: make(chan room.Name, 100)}, logs: &logBuffer{}}
+	logger := slog.New(slog.NewTextHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	rooms := hub.New(hub.Config{
+		Policies: policies, Source: ts.rooms, Log: ts.recorder, RingMessages: 8, Metrics: metrics.New(), Logger: logger,
+	})
 	cfg := Config{
-		Policies: policies, Publisher: ts.recorder, Log: ts.recorder,
+		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms,
 		Verifier: verifier, Anonymous: auth.Everything(), Reflection: true,
-		Logger: slog.New(slog.NewTextHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: logger,
 	}
 	if change != nil {
 		change(&cfg, ts.recorder)
@@ -188,6 +195,7 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	t.Cleanup(func() {
 		_ = ts.conn.Close()
 		ts.server.Stop(t.Context()) // ended by now: cut what is left
+		rooms.Close()
 		if err := <-served; err != nil {
 			t.Errorf("serve: got %v, want nil", err)
 		}
@@ -199,6 +207,42 @@ func ephemeral() room.Policy {
 	p := room.DefaultPolicy()
 	p.History.Size = 0
 	return p
+}
+
+func strict() room.Policy {
+	p := room.DefaultPolicy()
+	p.Slow = room.SlowDisconnect
+	return p
+}
+
+// source is the bus as rooms see it: the test says what happens in them.
+type source struct {
+	mu    sync.Mutex
+	rooms []*hub.Room // guarded by mu: heard now
+	left  chan room.Name
+}
+
+// head is where a room stands when it is opened.
+func head() room.Position { return room.Position{Epoch: "e", Seq: 100, Check: 7} }
+
+func (s *source) Listen(r *hub.Room) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rooms = append(s.rooms, r)
+	go r.Opened(head())
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rooms = slices.DeleteFunc(s.rooms, func(other *hub.Room) bool { return other == r })
+		s.left <- r.Name
+	}
+}
+
+// heard returns the rooms that somebody watches.
+func (s *source) heard() []*hub.Room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.rooms)
 }
 
 // bearer returns a context with a token that has the claims.
