@@ -109,7 +109,7 @@ func (s *historyService) PurgeRoom(
 	}
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "room purged",
 		slog.String("room", string(name)), slog.Any("by", callerOf(ctx)), slog.Uint64("messages", removed))
-	return &roomcastv1.PurgeRoomResponse{Purged: uint32(min(removed, math.MaxUint32))}, nil //nolint:gosec // bounded
+	return &roomcastv1.PurgeRoomResponse{Purged: uint32(min(removed, math.MaxUint32))}, nil
 }
 
 // historyOf reads the room of a request and checks that the caller may have to do with

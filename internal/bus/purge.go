@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
@@ -76,8 +77,8 @@ func (b *Bus) purgeBelow(ctx context.Context, l roomLog, seq uint64) (removed ui
 // filled with it as it is; for others see showGap.
 func (b *Bus) read(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {
 	page, err := b.readAfter(ctx, l, after, limit)
-	for i := len(page.Messages) - 1; i >= 0; i-- {
-		if page.Messages[i].IsPurge() {
+	for i, m := range slices.Backward(page.Messages) {
+		if m.IsPurge() {
 			page.Messages, page.Gap = page.Messages[i:], ""
 			break
 		}
