@@ -32,6 +32,9 @@ type Room interface {
 	Append(m *room.Message)
 	// Break says that messages may be missing before head, and why.
 	Break(reason room.GapReason, head room.Position)
+	// Purged says that what the room had stored before the marker was removed. The
+	// messages after the marker follow.
+	Purged(marker room.Position)
 }
 
 // roomState says what a liveRoom waits for.
@@ -238,6 +241,10 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 		s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
 	}
 	lr.head = m.Position
+	if m.IsPurge() {
+		lr.sink.Purged(m.Position)
+		return
+	}
 	lr.sink.Append(m)
 }
 

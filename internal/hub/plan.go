@@ -92,6 +92,10 @@ func (p *plan) add(frame []byte, at room.Position) {
 
 // fellOut decides about a cursor whose next message has left the ring.
 func (p *plan) fellOut() State {
+	if p.room.ring.purged() { // no fault of its own, and the log has no more
+		p.spot.next = p.room.ring.first
+		return goOn
+	}
 	if p.c.slow && p.room.Policy.Slow == room.SlowDisconnect {
 		return TooSlow
 	}
@@ -125,8 +129,7 @@ func (p *plan) fromLog() State {
 	case pg.gap != "" && pg.last.IsZero():
 		return p.fromEmptied(pg)
 	case pg.gap != "" && from == 0 && !p.spot.told:
-		p.spot.told = true
-		p.tell(gap{reason: room.Truncated, after: p.spot.at}) // the next message tells where it goes on
+		p.tellTruncated(pg)
 		return goOn
 	case len(pg.entries) > 0:
 		return p.fromPage(pg, from)
@@ -138,6 +141,16 @@ func (p *plan) fromLog() State {
 	}
 	p.attach(p.room.ring.end, p.spot.at)
 	return goOn
+}
+
+// tellTruncated plans the gap that a page of the log begins with.
+func (p *plan) tellTruncated(pg *page) {
+	g := gap{reason: room.Truncated, after: p.spot.at} // the next message tells where it goes on
+	if len(pg.entries) == 0 {                          // there is none, such as after a purge
+		g.goesOn = pg.last
+	}
+	p.spot.told = true
+	p.tell(g)
 }
 
 // fromEmptied goes on where a log has nothing left of what was before the head: at the

@@ -20,6 +20,7 @@ type gap struct {
 	reason room.GapReason
 	after  room.Position
 	goesOn room.Position // where the room goes on; zero: the next message tells
+	purge  bool          // those whose next message has left the ring by it pass it, too
 }
 
 // passed reports whether nothing that a gap may hide follows a position: its subscriber
@@ -138,6 +139,11 @@ func (g *ring) trim(n uint64) {
 func (g *ring) shrink() {
 	g.trim(0)
 	g.slots = nil
+}
+
+// purged reports whether the ring begins with a purge.
+func (g *ring) purged() bool {
+	return g.first < g.end && g.at(g.first).gap != nil && g.at(g.first).gap.purge
 }
 
 // message returns the number of the first message, or the end: a gap before it is

@@ -131,11 +131,24 @@ func (r *Room) Append(m *room.Message) {
 func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.head
-	r.head, r.known, r.last = head, head, time.Now()
-	r.ring.clear(head, reason == room.Truncated)
+	r.restart(gap{reason: reason, after: r.head, goesOn: head}, reason == room.Truncated)
+}
+
+// Purged says that what the log had before the marker was removed. Every cursor before
+// it passes one gap, at the marker, wherever it is: nothing else is left of what it
+// has not had.
+func (r *Room) Purged(marker room.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restart(gap{reason: room.Truncated, after: r.head, goesOn: marker, purge: true}, false)
+}
+
+// restart empties the ring and lets the room go on after a gap.
+func (r *Room) restart(g gap, torn bool) {
+	r.head, r.known, r.last = g.goesOn, g.goesOn, time.Now()
+	r.ring.clear(g.goesOn, torn)
 	r.hub.shelf.drop(r)
-	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
+	r.push(entry{gap: &g})
 }
 
 // keepFor is how many messages a ring keeps for each cursor once all have passed
