@@ -388,11 +388,14 @@ func (k *checker) gap(f modelFrame, said *roomcastv1.Gap) string {
 		return fault
 	}
 	if reason == room.Reset {
-		for _, e := range k.heads(s.room, 0, f.begun) {
+		known := false
+		for _, e := range k.heads(s.room, 0, f.begun) { // the last of those that have it
 			if e.head.String() == said.GetPosition() {
-				s.at, s.slack, s.needsGap, s.open = e.to, 0, false, false
-				return ""
+				s.at, s.slack, s.needsGap, s.open, known = e.to, 0, false, false, true
 			}
+		}
+		if known {
+			return ""
 		}
 		return "the room never was there"
 	}

@@ -256,6 +256,18 @@ func (l *modelLog) purge(m *modelRoom, n int, loud bool) {
 	l.breaks(m, room.Truncated, head)
 }
 
+// lose has a room's messages leave the log before this node has seen them, with all
+// that is before them.
+func (l *modelLog) lose(m *modelRoom) {
+	held := m.held
+	m.held = true
+	for range 1 + l.rng.IntN(3) {
+		l.store(l.publication(m.name))
+	}
+	m.held = held
+	l.purge(m, len(m.epoch().entries), false)
+}
+
 // reset begins another log, which has a few messages already.
 func (l *modelLog) reset(m *modelRoom) {
 	e := &modelEpoch{name: fmt.Sprintf("e%d", len(m.epochs)), seq: uint64(l.rng.IntN(40))}

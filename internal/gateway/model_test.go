@@ -218,7 +218,9 @@ func (w *model) befall(m *modelRoom, rng *rand.Rand) {
 		})
 	}
 	n := len(e.entries)
-	switch rng.IntN(10) {
+	switch rng.IntN(11) {
+	case 10:
+		l.lose(m)
 	case 0, 1: // messages come here later than to the log
 		m.held = true
 		later(time.Second, func() { m.held = false; l.deliver(m) })
@@ -261,20 +263,19 @@ func (w *model) say(name room.Name) {
 func (w *model) spend() bool { return w.tokens.Add(-1) >= 0 }
 
 // finish ends all trouble. Then everybody who is still served must have everything,
-// without another message; and each further message at once.
+// without another message; then again and again, with news that comes while they are
+// served, and nothing after it.
 func (w *model) finish(rng *rand.Rand) {
 	w.log.heal()
-	for _, c := range w.clients {
-		if c.sock != nil {
-			c.sock.release()
-		}
-	}
+	w.release(func() int { return rng.IntN(2) })
 	elapse(8 * time.Second) // for reads that hang, and their retries
 	w.mark()
-	for round := range 1 + rng.IntN(3) {
-		if round == 2 {
+	rounds := 2 + rng.IntN(4)
+	for round := range rounds {
+		if round == 3 {
 			elapse(70 * time.Second) // rings are emptied
 		}
+		w.release(func() int { return max(0, rng.IntN(12)-9) })
 		for _, name := range modelRooms {
 			w.say(name)
 		}
@@ -290,6 +291,15 @@ func (w *model) finish(rng *rand.Rand) {
 	synctest.Wait()
 	if n := w.gw.Connections() + w.hub.Rooms(); n != 0 {
 		w.t.Errorf("%d sockets and rooms are left", n)
+	}
+}
+
+// release has sockets take everything, but for a few writes.
+func (w *model) release(few func() int) {
+	for _, c := range w.clients {
+		if c.sock != nil {
+			c.sock.release(few(), few())
+		}
 	}
 }
 
