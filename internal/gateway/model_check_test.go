@@ -19,7 +19,7 @@ type checker struct {
 	subs  map[room.Name]*modelSub
 	asked []*asked          // that have no answer yet, without publications
 	pubs  map[uint32]*asked // publications that have none
-	said  []string          // the last frames, for people
+	read  int               // frames
 }
 
 // modelSub is one subscription of a room, from its subscribed on.
@@ -50,8 +50,16 @@ func newChecker(c *modelClient) *checker {
 
 func (k *checker) fail(format string, args ...any) {
 	k.w.t.Helper()
+	var last []string
+	for _, f := range k.c.ear.in.frames[max(0, k.read-12):k.read] {
+		text := fmt.Sprintf("opcode %d %q", f.op, f.payload)
+		if said, err := decodeServer(f); err == nil && !f.op.IsControl() {
+			text = fmt.Sprint(said)
+		}
+		last = append(last, f.at.Format(time.TimeOnly+".000")+" "+text[:min(len(text), 200)])
+	}
 	k.w.t.Errorf("%s as %s, %s\n  the last frames:\n    %s", k.c.user, k.c.format.Subprotocol(), fmt.Sprintf(format, args...),
-		strings.Join(k.said, "\n    "))
+		strings.Join(last, "\n    "))
 }
 
 func (k *checker) run() {
@@ -79,20 +87,22 @@ func (k *checker) run() {
 }
 
 func (k *checker) frame(i int, f modelFrame) string {
+	k.read = i + 1
 	k.w.stats.frames.Add(1)
 	if f.op.IsControl() {
-		k.note(f, fmt.Sprintf("opcode %d %q", f.op, f.payload))
 		return k.control(f)
 	}
 	if f.op != k.c.format.Opcode() {
 		return fmt.Sprintf("opcode %d", f.op)
 	}
-	said, err := decodeServer(f)
-	if err != nil {
-		return fmt.Sprintf("%v: %q", err, f.payload)
+	said := k.w.decoded[string(f.payload)] // most frames are many sockets'
+	if said == nil {
+		var err error
+		if said, err = decodeServer(f); err != nil {
+			return fmt.Sprintf("%v: %q", err, f.payload)
+		}
+		k.w.decoded[string(f.payload)] = said
 	}
-	text := fmt.Sprint(said)
-	k.note(f, text[:min(len(text), 200)])
 	if (i == 0) != (said.GetWelcome() != nil) {
 		return "welcome is the first, and only that"
 	}
@@ -111,13 +121,6 @@ func (k *checker) frame(i int, f modelFrame) string {
 		return ""
 	}
 	return k.answer(f, said)
-}
-
-func (k *checker) note(f modelFrame, text string) {
-	k.said = append(k.said, f.at.Format(time.TimeOnly+".000")+" "+text)
-	if len(k.said) > 12 {
-		k.said = k.said[1:]
-	}
 }
 
 func (k *checker) control(f modelFrame) string {
@@ -247,11 +250,16 @@ func (k *checker) subscribed(f modelFrame, a *asked, r *roomcastv1.ClientFrame_S
 			return "it stands elsewhere"
 		}
 	default:
-		for _, e := range heads {
-			if e.head.String() == got.GetPosition() {
-				sub.at = e.to
-				return ""
+		known := false
+		for _, e := range heads { // more than one has it if messages were lost
+			if e.head.String() == got.GetPosition() && (!known || e.to.epoch == sub.at.epoch) {
+				if sub.slack = e.to.index; !known {
+					sub.at, known = e.to, true
+				}
 			}
+		}
+		if known {
+			return ""
 		}
 		return fmt.Sprintf("it stands elsewhere than its room, which was at %v to %v", oldest, newest)
 	}
@@ -380,11 +388,14 @@ func (k *checker) gap(f modelFrame, said *roomcastv1.Gap) string {
 		return fault
 	}
 	if reason == room.Reset {
-		for _, e := range k.heads(s.room, 0, f.begun) {
+		known := false
+		for _, e := range k.heads(s.room, 0, f.begun) { // the last of those that have it
 			if e.head.String() == said.GetPosition() {
-				s.at, s.needsGap, s.open = e.to, false, false
-				return ""
+				s.at, s.slack, s.needsGap, s.open, known = e.to, 0, false, false, true
 			}
+		}
+		if known {
+			return ""
 		}
 		return "the room never was there"
 	}
@@ -440,9 +451,12 @@ func (k *checker) gapAfter(s *modelSub, f modelFrame, text string) string {
 	if err != nil || after.Epoch != s.room.epochs[s.at.epoch].name {
 		return "it begins in another log"
 	}
-	index := s.room.epochs[s.at.epoch].after(after)
-	if index < s.at.index {
-		return fmt.Sprintf("it begins at %d, before what has come, %d", index, s.at.index)
+	e := s.room.epochs[s.at.epoch]
+	index := e.after(after)
+	for ; index < s.at.index; index++ {
+		if entry := e.entries[index]; entry.msg != nil && entry.purged.IsZero() {
+			return fmt.Sprintf("it begins at %d, before what has come, %d", index, s.at.index)
+		}
 	}
 	fault := k.missing(s, index, f.at, s.open)
 	s.at.index = index

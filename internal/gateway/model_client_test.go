@@ -49,7 +49,9 @@ type modelClient struct {
 type scripted struct {
 	asked  []*asked
 	nextID uint32
-	strict bool // a room that disconnects the slow was among them
+	corked bool   // requests wait for the next one
+	unsent string // they
+	strict bool   // a room that disconnects the slow was among them
 	marks  []mark
 }
 
@@ -110,8 +112,20 @@ func (c *modelClient) ask(f *roomcastv1.ClientFrame) bool {
 		c.w.t.Errorf("encode: %v", err)
 		return false
 	}
-	a.sent = c.send(frame(fin|byte(c.format.Opcode()), string(data)))
+	c.unsent += frame(fin|byte(c.format.Opcode()), string(data))
+	if c.corked {
+		return true
+	}
+	a.sent, c.unsent = c.send(c.unsent), ""
 	return a.sent
+}
+
+// flash subscribes and leaves in one breath: the flusher finds out while it serves.
+func (c *modelClient) flash(name room.Name, after string) bool {
+	c.corked = true
+	c.subscribe(name, after)
+	c.corked = false
+	return c.unsubscribe(name)
 }
 
 func (c *modelClient) askPing() bool {
@@ -170,8 +184,10 @@ func (c *modelClient) script(steps int) {
 		name := modelRooms[c.rng.IntN(len(modelRooms))]
 		ok := true
 		switch n := c.rng.IntN(100); {
-		case n < 50:
+		case n < 42:
 			ok = c.subscribe(name, c.w.log.someAfter(name))
+		case n < 50:
+			ok = c.flash(name, c.w.log.someAfter(name))
 		case n < 70:
 			ok = c.unsubscribe(name)
 		case n < 80:

@@ -149,7 +149,7 @@ func (l *modelLog) Listen(r *hub.Room) func() {
 		m.told = len(e.entries)
 		if m.policy.Stored() {
 			m.head = room.Position{Epoch: e.name, Seq: e.seq}
-			if n := len(e.entries); n > e.first && e.entries[n-1].msg != nil {
+			if n := len(e.entries); n > e.first {
 				m.head = e.entries[n-1].pos
 			}
 		}
@@ -211,10 +211,7 @@ func (l *modelLog) deliver(m *modelRoom) {
 	for e := m.epoch(); m.told < len(e.entries); {
 		entry := e.entries[m.told]
 		m.told++
-		switch {
-		case entry.msg == nil:
-		case !entry.purged.IsZero(): // a hole that cannot be filled is told by purge
-		default:
+		if entry.msg != nil {
 			m.head = entry.pos
 			l.tell(m, func() { m.hub.Append(entry.msg) })
 		}
@@ -225,7 +222,7 @@ func (l *modelLog) deliver(m *modelRoom) {
 func (l *modelLog) unreadable(m *modelRoom) {
 	e := m.epoch()
 	e.seq++
-	e.entries = append(e.entries, modelEntry{pos: room.Position{Epoch: e.name, Seq: e.seq}})
+	e.entries = append(e.entries, modelEntry{pos: room.Position{Epoch: e.name, Seq: e.seq, Check: 1 + l.rng.Uint32N(1000)}})
 	if !m.held {
 		l.deliver(m)
 	}
@@ -245,18 +242,30 @@ func (l *modelLog) purge(m *modelRoom, n int, loud bool) {
 	if loud && m.told == len(e.entries) {
 		l.unreadable(m) // the purge's marker
 		m.told = len(e.entries)
-		l.breaks(m, room.Truncated, room.Position{Epoch: e.name, Seq: e.seq})
+		l.breaks(m, room.Truncated, e.entries[m.told-1].pos)
 		return
 	}
 	head := m.head
 	if m.told < n && (n < len(e.entries) || l.rng.IntN(2) == 0) {
-		m.told = n
 		head = room.Position{Epoch: e.name, Seq: e.entries[n-1].pos.Seq}
 		if n < len(e.entries) {
 			head.Seq = e.entries[n].pos.Seq - 1
 		}
 	}
+	m.told = max(m.told, n)
 	l.breaks(m, room.Truncated, head)
+}
+
+// lose has a room's messages leave the log before this node has seen them, with all
+// that is before them.
+func (l *modelLog) lose(m *modelRoom) {
+	held := m.held
+	m.held = true
+	for range 1 + l.rng.IntN(3) {
+		l.store(l.publication(m.name))
+	}
+	m.held = held
+	l.purge(m, len(m.epoch().entries), false)
 }
 
 // reset begins another log, which has a few messages already.
@@ -356,7 +365,7 @@ func (m *modelRoom) read(after room.Position, limit int) (room.Page, error) {
 		end = min(end, m.replica)
 	}
 	var page room.Page
-	switch known := from > 0 && e.entries[from-1].pos.Seq == after.Seq && e.entries[from-1].msg != nil; {
+	switch known := from > 0 && e.entries[from-1].pos.Seq == after.Seq; {
 	case after.IsWatermark():
 		if from < e.first {
 			page.Gap = room.Truncated
@@ -376,6 +385,8 @@ func (m *modelRoom) read(after room.Position, limit int) (room.Page, error) {
 		page.Last = e.entries[from].pos
 		if msg := e.entries[from].msg; msg != nil {
 			page.Messages = append(page.Messages, msg)
+		} else {
+			page.Last.Check = 0
 		}
 	}
 	page.More = from < end

@@ -47,7 +47,9 @@ type modelSocket struct {
 	rng      *rand.Rand
 	blocked  *time.Timer // has said that it is full; when it fires, it takes more
 	waits    bool        // blocked, or about to be
-	released bool
+	released bool        // takes everything
+	nibbles  int         // after its release: so many writes in part, all the same
+	echoes   int         // after its release: so many writes bring a message themselves
 	closed   bool
 	broken   bool
 	drowned  bool // took nothing for longer than writeTimeout
@@ -68,11 +70,18 @@ func (s *modelSocket) write(frames [][]byte) (n int64, full bool, err error) {
 		total += len(f)
 	}
 	take := total
-	if !s.released && total > 0 {
-		take, full = s.appetite(frames, total)
+	switch {
+	case total == 0:
+	case !s.released:
+		if s.rng.IntN(1000) < s.habit.partial {
+			take, full = s.appetite(frames, total)
+		}
 		if s.rng.IntN(1000) < s.habit.breaks {
 			s.broken, err = true, errModelBroken
 		}
+	case s.nibbles > 0:
+		s.nibbles--
+		take, full = s.appetite(frames, total)
 	}
 	s.client.w.stats.writes.Add(1)
 	if take < total {
@@ -88,14 +97,17 @@ func (s *modelSocket) write(frames [][]byte) (n int64, full bool, err error) {
 	if s.pauses && !s.released {
 		s.dawdle()
 	}
+	if s.echoes > 0 && total > 0 {
+		s.echoes--
+		s.mu.Unlock()
+		s.client.w.say(modelRooms[s.rng.IntN(len(modelRooms))])
+		s.mu.Lock()
+	}
 	return int64(take), full, nil
 }
 
 // appetite is how much of a write it takes.
 func (s *modelSocket) appetite(frames [][]byte, total int) (take int, full bool) {
-	if s.rng.IntN(1000) >= s.habit.partial {
-		return total, false
-	}
 	switch s.rng.IntN(5) {
 	case 0:
 		return 0, true
@@ -125,12 +137,15 @@ func (s *modelSocket) take(frames [][]byte, n int, now time.Time, begun int64) {
 func (s *modelSocket) fill() {
 	wait := time.Duration(s.rng.Int64N(int64(s.habit.wait)))
 	switch n := s.rng.IntN(1000); {
+	case s.released:
+		wait = min(wait, 5*time.Millisecond)
 	case n < s.habit.drown:
 		wait, s.drowned = writeTimeout+time.Second, true
 	case n < s.habit.drown+s.habit.stall:
 		wait = writeTimeout - 500*time.Millisecond
 		s.client.w.stats.stalls.Add(1)
-	case n < 300:
+	}
+	if s.rng.IntN(3) == 0 && wait < time.Second {
 		s.ready()
 		return
 	}
@@ -175,10 +190,10 @@ func (s *modelSocket) close() {
 	s.closed = true
 }
 
-// release has it take everything from now on.
-func (s *modelSocket) release() {
+// release has it take everything from now on, but for a few writes.
+func (s *modelSocket) release(nibbles, echoes int) {
 	s.mu.Lock()
-	s.released = true
+	s.released, s.nibbles, s.echoes = true, nibbles, echoes
 	s.mu.Unlock()
 	s.unblock()
 }

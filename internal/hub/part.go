@@ -40,7 +40,9 @@ func (p *Part) remove(c *Cursor) {
 		hole = p.move(p.visited, hole)
 	}
 	last := len(p.cursors) - 1
-	p.move(last, hole)
+	if hole < last { // else who stood there is c, or has moved already
+		p.move(last, hole)
+	}
 	p.cursors[last] = nil
 	p.cursors = p.cursors[:last]
 	c.index = notWalking

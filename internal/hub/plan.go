@@ -160,6 +160,9 @@ func (p *plan) fromEmptied(pg *page) State {
 	if g.goesOn.Epoch != pg.head.Epoch || g.goesOn.Seq > pg.head.Seq {
 		return p.ask() // the log has what has been since
 	}
+	if p.spot.at.Epoch == g.goesOn.Epoch && p.spot.at.Seq > g.goesOn.Seq {
+		g.goesOn = p.spot.at // nothing comes again
+	}
 	p.attach(p.room.ring.message(), g.goesOn)
 	if !told {
 		p.tell(g)

@@ -170,3 +170,21 @@ func TestEmptiedLogThenRingTurnsOver(t *testing.T) {
 		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(11, 25, "")...)...)
 	})
 }
+
+// A position in the ring or ahead of this node, but no longer in the log: what is
+// before it in the ring does not come again.
+func TestEmptiedLogBehindWhoResumes(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{Gap: room.Truncated}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 16)
+		lost := at(14)
+		lost.Check++
+		_, inside := w.join("a", lost)
+		_, ahead := w.join("a", at(18))
+		inside.wantRead(Current, "gap TRUNCATED", "m 15 replayed", "m 16 replayed")
+		ahead.wantRead(Current, "gap TRUNCATED")
+		keep.append(17, 19)
+		ahead.want(Current, "m 19")
+	})
+}
