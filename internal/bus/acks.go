@@ -179,6 +179,7 @@ func (p *publisher) stored(token, seq uint64) {
 		return
 	}
 	pos := room.Position{Epoch: c.stream.knownEpoch(), Seq: seq, Check: c.checkOf(token)}
+	c.stream.sawSeq(seq)
 	p.endLocked(c)
 	p.mu.Unlock()
 	p.tell(c, room.Ack{ID: pos.String(), Stored: true}, nil)

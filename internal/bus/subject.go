@@ -70,5 +70,17 @@ func roomTail(dst []byte, n room.Name) []byte {
 	return encodeRoom(dst, n)
 }
 
+// canaryToken stands for a node where a room's partition and name stand: the encoder
+// cannot produce it.
+func canaryToken(node string) string {
+	return string(encodeRoom([]byte{'~'}, room.Name(node)))
+}
+
+// canaryPub is where a node publishes what is no room's.
+func canaryPub(namespace, node string) string { return pubPrefix + namespace + "." + canaryToken(node) }
+
+// canaryLive is where it hears that, from all namespaces.
+func canaryLive(node string) string { return livePrefix + canaryToken(node) }
+
 // streamName names a namespace's stream.
 func streamName(namespace string) string { return "RC_" + namespace }

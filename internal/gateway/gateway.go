@@ -53,6 +53,7 @@ type Gateway struct {
 	proxies  proxyList
 	upgrader websocket.Upgrader
 	drain    drain
+	degraded degraded
 	flushers []*flusher
 	next     atomic.Uint32 // flusher
 	pollers  pollers

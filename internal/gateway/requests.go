@@ -45,6 +45,7 @@ func (s *session) welcome(caller *auth.Caller) {
 	if s.gw.drain.begun() {
 		s.tellDrain()
 	}
+	s.tellDegraded()
 }
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.

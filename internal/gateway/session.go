@@ -51,6 +51,7 @@ type session struct {
 	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
 	told     atomic.Bool  // the peer knows that this node is draining
 	received atomic.Int64 // bytes
+	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
 
 func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, queries []string) *session {

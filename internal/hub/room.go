@@ -104,6 +104,18 @@ func (r *Room) wait(ctx context.Context, by time.Time) error {
 	}
 }
 
+// Stands says where the room stands in the log now, without a message since. Who joins
+// from now on gets that position; cursors keep theirs.
+func (r *Room) Stands(head room.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || !r.open || r.ring.first != r.ring.end {
+		return
+	}
+	r.head = head
+	r.ring.clear(head, false)
+}
+
 // Append is hop 4: it encodes the room's next message once for each format in use and
 // queues the parts that have cursors. It never blocks.
 func (r *Room) Append(m *room.Message) {
