@@ -81,10 +81,7 @@ func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishS
 		}
 	})
 	defer context.AfterFunc(s.draining, func() {
-		ps.end(&room.Error{
-			Kind: room.Unavailable, Reason: room.ReasonDraining, RetryAfter: drainRetry,
-			Msg: "the node is draining; open another stream",
-		})
+		ps.end(drains("open another stream"))
 	})()
 	retire := time.AfterFunc(streamAge(ctx), func() { ps.end(retired(ctx)) })
 	defer retire.Stop()
@@ -291,6 +288,14 @@ func streamAge(ctx context.Context) time.Duration {
 		return min(maxStreamAge, time.Until(caller.Expires.Add(auth.Leeway)))
 	}
 	return maxStreamAge
+}
+
+// drains is how a stream ends for a drain.
+func drains(advice string) *room.Error {
+	return &room.Error{
+		Kind: room.Unavailable, Reason: room.ReasonDraining, RetryAfter: drainRetry,
+		Msg: "the node is draining; " + advice,
+	}
 }
 
 // retired says why a stream has reached its age.

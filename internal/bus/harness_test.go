@@ -76,6 +76,7 @@ type ear struct {
 	opened bool
 	msgs   []*room.Message
 	breaks []room.GapReason
+	purges []room.Position
 }
 
 func (e *ear) Opened(head room.Position) {
@@ -100,6 +101,18 @@ func (e *ear) Break(reason room.GapReason, head room.Position) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.breaks, e.head = append(e.breaks, reason), head
+}
+
+func (e *ear) Purged(marker room.Position) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.purges, e.head = append(e.purges, marker), marker
+}
+
+func (e *ear) purged() []room.Position {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]room.Position(nil), e.purges...)
 }
 
 func (e *ear) heard() []string {

@@ -35,6 +35,9 @@ type Room interface {
 	Append(m *room.Message)
 	// Break says that messages may be missing before head, and why.
 	Break(reason room.GapReason, head room.Position)
+	// Purged says that what the room had stored before the marker was removed. The
+	// messages after the marker follow.
+	Purged(marker room.Position)
 }
 
 // roomState says what a liveRoom waits for.
@@ -248,6 +251,10 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 	lr.head, lr.touched = m.Position, s.now
 	if lr.log.stream != nil {
 		lr.log.stream.sawSeq(m.Position.Seq)
+	}
+	if m.IsPurge() {
+		lr.sink.Purged(m.Position)
+		return
 	}
 	lr.sink.Append(m)
 }

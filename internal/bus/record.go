@@ -30,6 +30,7 @@ const (
 	recordID          protowire.Number = 8
 	recordTime        protowire.Number = 9
 	recordCheck       protowire.Number = 10
+	recordPurge       protowire.Number = 11
 )
 
 // recordOverhead is room for a record's tags, lengths and numbers.
@@ -71,13 +72,16 @@ func recordSize(p *room.Publication) int {
 func appendRecord(dst []byte, p *room.Publication, now time.Time) []byte {
 	dst = appendText(dst, recordRoom, string(p.Room))
 	dst = appendText(dst, recordEvent, p.Event)
+	if p.Payload.Kind == room.Purge {
+		return append(protowire.AppendTag(dst, recordPurge, protowire.VarintType), 1)
+	}
 	body := recordText
 	switch p.Payload.Kind {
 	case room.JSON:
 		body = recordJSON
 	case room.Data:
 		body = recordData
-	case room.Text:
+	case room.Text, room.Purge:
 	}
 	dst = protowire.AppendTag(dst, body, protowire.BytesType)
 	dst = protowire.AppendBytes(dst, p.Payload.Bytes) // an empty body is one, too
@@ -107,7 +111,7 @@ func decodeRecord(body []byte, name room.Name, epoch string, seq uint64, stored 
 	if err := r.read(body); err != nil {
 		return nil, fmt.Errorf("decode record: %w", err)
 	}
-	if m.Room != name || epoch != "" && r.check == 0 {
+	if m.Room != name || epoch != "" && r.check == 0 || epoch == "" && m.IsPurge() {
 		return nil, errors.New("decode record: it is not of this room")
 	}
 	if epoch == "" {
@@ -177,6 +181,8 @@ func (r *recordReader) varint(field protowire.Number, value int64) {
 		}
 	case recordTime:
 		r.time = value
+	case recordPurge:
+		r.message.Payload = room.Payload{Kind: room.Purge}
 	default:
 	}
 }

@@ -63,6 +63,10 @@ func TestRecordCodec(t *testing.T) {
 			room.Publication{Room: "a", Payload: room.Payload{Kind: room.Data}, ExcludeUser: "u"},
 			&busv1.Record{Room: "a", Payload: &busv1.Record_Data{Data: []byte{}}, ExcludeUser: "u"},
 		},
+		"purge": {
+			room.Publication{Room: "a", Payload: room.Payload{Kind: room.Purge}},
+			&busv1.Record{Room: "a", Payload: &busv1.Record_Purge{Purge: true}},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +100,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		{Room: "a", Payload: &busv1.Record_Text{Text: "é"}, Event: "e", ExcludeUser: "u", Expires: 5, Check: 7},
 		{Room: "a", Payload: &busv1.Record_Json{Json: []byte("{}")}, Id: "x", Time: -1},
 		{Room: "b", Payload: &busv1.Record_Data{Data: []byte{0, 255}}, Check: 1},
+		{Room: "a", Payload: &busv1.Record_Purge{Purge: true}, Check: 1},
 	} {
 		body, err := proto.Marshal(r)
 		if err != nil {
@@ -149,6 +154,11 @@ func decodeByGenerated(body []byte, name room.Name, epoch string, seq uint64, st
 		m.Payload = room.Payload{Kind: room.Text, Bytes: []byte(p.Text)}
 	case *busv1.Record_Data:
 		m.Payload = room.Payload{Kind: room.Data, Bytes: p.Data}
+	case *busv1.Record_Purge:
+		if epoch == "" {
+			return nil // ephemeral rooms have no purges
+		}
+		m.Payload = room.Payload{Kind: room.Purge}
 	}
 	if epoch == "" {
 		m.ID, m.Time = r.GetId(), time.Unix(0, r.GetTime())

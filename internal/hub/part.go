@@ -40,7 +40,9 @@ func (p *Part) remove(c *Cursor) {
 		hole = p.move(p.visited, hole)
 	}
 	last := len(p.cursors) - 1
-	p.move(last, hole)
+	if hole < last { // else who stood there is c, or has moved already
+		p.move(last, hole)
+	}
 	p.cursors[last] = nil
 	p.cursors = p.cursors[:last]
 	c.index = notWalking
@@ -51,8 +53,10 @@ func (p *Part) remove(c *Cursor) {
 
 // move puts the cursor at from into a hole and returns where there is a hole now.
 func (p *Part) move(from, hole int) int {
-	p.cursors[hole] = p.cursors[from]
-	p.cursors[hole].index = int32(hole) //nolint:gosec // an index
+	if from != hole { // else what stands there has moved already
+		p.cursors[hole] = p.cursors[from]
+		p.cursors[hole].index = int32(hole) //nolint:gosec // an index
+	}
 	return from
 }
 

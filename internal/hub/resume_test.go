@@ -2,6 +2,8 @@ package hub
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -66,28 +68,151 @@ func TestPositionAheadOfThisNode(t *testing.T) {
 	})
 }
 
-// A room without a message stands at the log's end. Who resumes from an earlier moment
-// has missed nothing, however long the log shows nothing.
-func TestResumeInRoomWithoutMessages(t *testing.T) {
+// The last message of a room has left the log, which has gone on: who joins now gets
+// where the log is, who resumes from before has missed nothing.
+func TestRoomStandsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	mark := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq} }
-	w := newWorld(t, &quietSource{head: mark(10)}, &pages{})
-	c, first := w.join("a", room.Position{})
-	c.part.room.Stands(mark(20))
-	_, second := w.join("a", room.Position{}) // at 20, see join
-	c.append(25, 25)
-	c.part.room.Stands(mark(30)) // late: there is a message
-	for _, r := range []*reader{first, second} {
-		r.want(Current, "m 25")
-	}
-	if c.part.room.head != at(25) {
-		t.Errorf("the room stands at %v", c.part.room.head)
-	}
-	inBubble(t, &pages{list: []room.Page{{}}}, func(t *testing.T, w *world) {
-		t.Helper()
-		keep, _ := w.join("b", room.Position{})
-		keep.part.room.Break(room.Truncated, mark(20))
-		_, r := w.join("b", mark(15))
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		c, first := w.join("a", room.Position{})
+		c.part.room.Stands(mark(20))
+		_, second := w.join("a", room.Position{})
+		_, third := w.join("a", mark(15))
+		third.wantRead(Current)
+		if c.part.room.head != mark(20) {
+			w.t.Errorf("the room stands at %v", c.part.room.head)
+		}
+		c.append(25, 25)
+		c.part.room.Stands(mark(30)) // its ring has the message still
+		_, fourth := w.join("a", mark(24))
+		for _, r := range []*reader{first, second, third} {
+			r.want(Current, "m 25")
+		}
+		fourth.wantRead(Current, "m 25 replayed")
+		c.append(31, 31)
+		for _, r := range []*reader{first, second, third, fourth} {
+			r.want(Current, "m 31")
+		}
+	})
+}
+
+// A socket resumes after the last message of a page that goes on with records that
+// nobody can read: the page has nothing for it, but leads on.
+func TestPageEndsUnreadable(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{
+		{Messages: messages(12, 15), Last: room.Position{Epoch: "e", Seq: 20}, More: true},
+		{Messages: messages(21, 34), Last: at(34), More: true},
+	}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 40) // the ring begins at 33
+		_, first := w.join("a", at(11))
+		want := append(texts(12, 15, " replayed"), texts(21, 40, " replayed")...)
+		first.wantRead(Current, want...)
+		_, second := w.join("a", at(15))
+		second.wantRead(Current, want[4:]...)
+	})
+}
+
+// A room without messages opens where its stream is: further than a watermark that a
+// client has from before, though nothing has happened in the room.
+func TestQuietRoom(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}}}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &quietSource{head: room.Position{Epoch: "e", Seq: 30}}, log)
+		c, r := w.join("a", room.Position{Epoch: "e", Seq: 10})
 		r.wantRead(Current)
+		c.append(31, 31)
+		r.want(Current, "m 31")
+	})
+}
+
+// A socket that resumed ahead of this node has what follows a gap that this node is
+// told of: it is told nothing, and nothing comes again.
+func TestBreakBehindWhoIsAhead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		keep, current := w.join("a", room.Position{})
+		_, ahead := w.join("a", at(30))
+		ahead.wantRead(Current)
+		keep.part.room.Break(room.Truncated, room.Position{Epoch: "e", Seq: 19})
+		keep.append(20, 25)
+		current.want(Current, append([]string{"gap TRUNCATED"}, texts(20, 25, "")...)...)
+		keep.append(26, 31)
+		current.want(Current, texts(26, 31, "")...)
+		ahead.want(Current, "m 31")
+	})
+}
+
+// A gap that the others were told is not for who comes from a log that has nothing
+// left: it gets its own.
+func TestEmptiedLogAfterBreak(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{Gap: room.Truncated}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.part.room.Break(room.Truncated, room.Position{Epoch: "e", Seq: 19})
+		_, r := w.join("a", at(5))
+		r.wantRead(Current, "gap TRUNCATED")
+		keep.append(20, 20)
+		r.want(Current, "m 20")
+	})
+}
+
+// A log that fails has not shown that there is nothing: the patience with a replica
+// that is behind begins again.
+func TestPatienceIsForALogThatAnswers(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 20)
+		_, r := w.join("a", at(10))
+		r.wantRead(Waiting)
+		for _, list := range [][]room.Page{nil, {{}}, {{Messages: messages(11, 20), Last: at(20)}}} {
+			<-time.After(patience - logLag)
+			log.mu.Lock()
+			log.list = list
+			log.mu.Unlock()
+		}
+		<-time.After(logRetry)
+		r.wantRead(Current, texts(11, 20, " replayed")...)
+	})
+}
+
+// An emptied log, then more than a ring of messages before the socket's turn: the log
+// has them, and nothing else is missing.
+func TestEmptiedLogThenRingTurnsOver(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{
+		{Gap: room.Truncated},
+		{Gap: room.Truncated, Messages: messages(11, 25), Last: at(25)},
+	}}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		_, r := w.join("a", at(5))
+		w.settle()
+		synctest.Wait()
+		keep.append(11, 25)
+		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(11, 25, "")...)...)
+	})
+}
+
+// A position in the ring or ahead of this node, but no longer in the log: what is
+// before it in the ring does not come again.
+func TestEmptiedLogBehindWhoResumes(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{Gap: room.Truncated}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 16)
+		lost := at(14)
+		lost.Check++
+		_, inside := w.join("a", lost)
+		_, ahead := w.join("a", at(18))
+		inside.wantRead(Current, "gap TRUNCATED", "m 15 replayed", "m 16 replayed")
+		ahead.wantRead(Current, "gap TRUNCATED")
+		keep.append(17, 19)
+		ahead.want(Current, "m 19")
 	})
 }

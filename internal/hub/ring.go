@@ -20,6 +20,14 @@ type gap struct {
 	reason room.GapReason
 	after  room.Position
 	goesOn room.Position // where the room goes on; zero: the next message tells
+	purge  bool          // those whose next message has left the ring by it pass it, too
+}
+
+// passed reports whether nothing that a gap may hide follows a position: its subscriber
+// resumed ahead of this node.
+func (g *gap) passed(pos room.Position) bool {
+	return g.reason == room.Truncated && pos.Epoch == g.goesOn.Epoch &&
+		pos.Seq > g.after.Seq && pos.Seq >= g.goesOn.Seq
 }
 
 // frame returns the message's finished frame.
@@ -32,11 +40,6 @@ func (e *entry) frame(f wire.Format, replayed bool) []byte {
 		e.frames[f][kind] = wire.MessageFrame(f, e.msg, replayed)
 	}
 	return e.frames[f][kind]
-}
-
-// plain reports whether everybody gets the entry, at any time.
-func (e *entry) plain() bool {
-	return e.gap == nil && e.msg.ExcludeUser == "" && e.msg.Expires.IsZero()
 }
 
 // withheld reports whether user must not see the message, or nobody any more at now.
@@ -125,12 +128,32 @@ func (g *ring) clear(floor room.Position, torn bool) {
 	g.slots, g.first, g.bytes, g.floor, g.torn = nil, g.end, 0, floor, torn
 }
 
-// shrink forgets all entries: the log has them, and tells the gap too.
-func (g *ring) shrink() {
-	for g.first < g.end {
+// trim forgets the oldest entries down to n.
+func (g *ring) trim(n uint64) {
+	for g.end-g.first > n {
 		g.drop()
 	}
+}
+
+// shrink forgets all entries: the log has them, and tells the gap too.
+func (g *ring) shrink() {
+	g.trim(0)
 	g.slots = nil
+}
+
+// purged reports whether the ring begins with a purge.
+func (g *ring) purged() bool {
+	return g.first < g.end && g.at(g.first).gap != nil && g.at(g.first).gap.purge
+}
+
+// message returns the number of the first message, or the end: a gap before it is
+// passed only by those who were there.
+func (g *ring) message() uint64 {
+	first := g.first
+	for first < g.end && g.at(first).gap != nil {
+		first++
+	}
+	return first
 }
 
 // find returns the number of the first entry after pos, if the ring proves that
@@ -139,10 +162,7 @@ func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if pos.Epoch != g.floor.Epoch || pos.Seq < g.floor.Seq {
 		return 0, false
 	}
-	first := g.first // of the messages: a gap is passed only by those who were there
-	for first < g.end && g.at(first).gap != nil {
-		first++
-	}
+	first := g.message()
 	if g.torn && (first == g.end || pos.Seq < g.at(first).msg.Position.Seq) {
 		return 0, false
 	}

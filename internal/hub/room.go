@@ -29,6 +29,7 @@ type Room struct {
 	warm    bool // in Hub.warm
 	stop    func()
 	head    room.Position
+	known   room.Position // the log has, or may have, the room's messages up to it
 	ring    ring
 	parts   []*Part           // of the lanes that have had a cursor here; few
 	formats [wire.Formats]int // cursors by the format of their frames
@@ -77,20 +78,44 @@ func (r *Room) Opened(head room.Position) {
 	if r.open {
 		return
 	}
-	r.open, r.head, r.ring.floor = true, head, head
+	r.open, r.head, r.known, r.ring.floor = true, head, head, head
+	if head.IsWatermark() {
+		r.known.Seq = 0 // other rooms' messages, none of this one
+	}
 	close(r.opened)
 }
 
-// Stands says where the room stands in the log now, without a message since. Who joins
-// from now on gets that position; cursors keep theirs.
+// wait waits until the room is open. Most are: then it costs nothing.
+func (r *Room) wait(ctx context.Context, by time.Time) error {
+	select {
+	case <-r.opened:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(time.Until(by))
+	defer timer.Stop()
+	select {
+	case <-r.opened:
+		return nil
+	case <-timer.C:
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stands says where the room stands in the log now: it has no message there any more.
+// Who joins from now on gets that position; cursors keep theirs.
 func (r *Room) Stands(head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended || !r.open || r.ring.first != r.ring.end {
+	if r.ended || !r.open {
 		return
 	}
-	r.head = head
-	r.ring.clear(head, false)
+	r.head, r.known = head, room.Position{Epoch: head.Epoch}
+	if r.ring.first == r.ring.end {
+		r.ring.clear(head, false)
+	}
 }
 
 // Append is hop 4: it encodes the room's next message once for each format in use and
@@ -105,7 +130,7 @@ func (r *Room) Append(m *room.Message) {
 	if r.ended {
 		return
 	}
-	r.head, r.last = m.Position, now
+	r.head, r.known, r.last = m.Position, m.Position, now
 	e := entry{msg: m}
 	for f, cursors := range r.formats {
 		if cursors > 0 {
@@ -120,15 +145,35 @@ func (r *Room) Append(m *room.Message) {
 func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.head
-	r.head, r.last = head, time.Now()
-	r.ring.clear(head, reason == room.Truncated)
-	r.hub.shelf.drop(r)
-	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
+	r.restart(gap{reason: reason, after: r.head, goesOn: head}, reason == room.Truncated)
 }
+
+// Purged says that what the log had before the marker was removed. Every cursor before
+// it passes one gap, at the marker, wherever it is: nothing else is left of what it
+// has not had.
+func (r *Room) Purged(marker room.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restart(gap{reason: room.Truncated, after: r.head, goesOn: marker, purge: true}, false)
+}
+
+// restart empties the ring and lets the room go on after a gap.
+func (r *Room) restart(g gap, torn bool) {
+	r.head, r.known, r.last = g.goesOn, g.goesOn, time.Now()
+	r.ring.clear(g.goesOn, torn)
+	r.hub.shelf.drop(r)
+	r.push(entry{gap: &g})
+}
+
+// keepFor is how many messages a ring keeps for each cursor once all have passed
+// them: who comes back is likely to have been one of them.
+const keepFor = 4
 
 // push appends an entry to the ring and queues the parts.
 func (r *Room) push(e entry) {
+	if cursors, behind := r.cursors(); !behind {
+		r.ring.trim(keepFor * uint64(cursors)) //nolint:gosec // a count
+	}
 	r.ring.push(e)
 	if !r.warm {
 		r.warm = true
@@ -144,7 +189,7 @@ func (r *Room) push(e entry) {
 func (r *Room) cool(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ended && (now.Sub(r.last) < idleAfter || r.behind()) {
+	if _, behind := r.cursors(); !r.ended && (now.Sub(r.last) < idleAfter || behind) {
 		return false
 	}
 	r.ring.shrink()
@@ -152,19 +197,18 @@ func (r *Room) cool(now time.Time) bool {
 	return !r.warm
 }
 
-// behind reports whether a cursor has not been given all that the ring holds.
-func (r *Room) behind() bool {
-	cursors := 0
+// cursors counts those of the room, and reports whether one may not have been given
+// all that the ring holds.
+func (r *Room) cursors() (all int, behind bool) {
 	for _, n := range r.formats {
-		cursors += n
+		all += n
 	}
+	walking := 0
 	for _, p := range r.parts {
-		if p.queued {
-			return true
-		}
-		cursors -= len(p.cursors)
+		behind = behind || p.queued
+		walking += len(p.cursors)
 	}
-	return cursors > 0
+	return all, behind || walking < all
 }
 
 // part returns the part of a lane.

@@ -16,7 +16,8 @@ type page struct {
 	after room.Position
 	gap   room.GapReason // why it does not prove to follow after
 	last  room.Position
-	size  int // about what it costs in bytes, frames included
+	head  room.Position // of the room on this node when the log was asked
+	size  int           // about what it costs in bytes, frames included
 
 	mu      sync.Mutex // guards the entries' frames
 	entries []entry
@@ -26,8 +27,8 @@ type page struct {
 	item *list.Element // in shelf.recent; nil once dropped
 }
 
-func newPage(after room.Position, read room.Page) *page {
-	pg := &page{after: after, gap: read.Gap, last: read.Last, entries: make([]entry, len(read.Messages))}
+func newPage(after room.Position, read room.Page, head room.Position) *page {
+	pg := &page{after: after, gap: read.Gap, last: read.Last, head: head, entries: make([]entry, len(read.Messages))}
 	for i, m := range read.Messages {
 		pg.entries[i].msg = m
 		pg.size += 2 * wire.JSON.SizeHint(m)
@@ -113,16 +114,18 @@ func (s *shelf) drop(r *Room) {
 	delete(s.rooms, r)
 }
 
-// cool forgets pages that nobody has used for a while.
-func (s *shelf) cool(now time.Time) {
+// cool forgets pages that nobody has used for a while. It reports whether none is
+// left.
+func (s *shelf) cool(now time.Time) (empty bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for last := s.recent.Back(); last != nil; last = s.recent.Back() {
 		if pg, ok := last.Value.(*page); ok && now.Sub(pg.used) < idleAfter {
-			return
+			return false
 		}
 		s.removeLast()
 	}
+	return true
 }
 
 func (s *shelf) removeLast() {

@@ -161,6 +161,7 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		Policies:   n.policies,
 		Publisher:  publisher{p.bus},
 		Log:        p.bus,
+		Rooms:      p.hub,
 		Verifier:   n.verifier,
 		Anonymous:  n.anonymousRPC(),
 		Reflection: n.cfg.Reflection,
