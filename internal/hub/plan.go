@@ -63,10 +63,11 @@ func (p *plan) fromRing() State {
 		}
 		e := g.at(p.spot.next)
 		switch {
-		case e.gap != nil && e.gap.passed(p.spot.at):
 		case e.gap != nil:
-			told := *e.gap
-			told.after = p.spot.at
+			told, passed := e.gap.from(p.spot.at)
+			if passed {
+				continue
+			}
 			p.spot.next++
 			p.spot.at = told.goesOn
 			p.tell(told)

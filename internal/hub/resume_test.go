@@ -146,6 +146,20 @@ func TestBreakBehindWhoIsAhead(t *testing.T) {
 	})
 }
 
+// It is not known how far the gap reaches: who is ahead may miss something too.
+func TestBreakOfUnknownEnd(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		_, ahead := w.join("a", at(15))
+		ahead.wantRead(Current)
+		keep.part.room.Break(room.Truncated, at(10))
+		ahead.want(Current, "gap TRUNCATED")
+		keep.append(20, 20)
+		ahead.want(Current, "m 20")
+	})
+}
+
 // A gap that the others were told is not for who comes from a log that has nothing
 // left: it gets its own.
 func TestEmptiedLogAfterBreak(t *testing.T) {

@@ -23,11 +23,16 @@ type gap struct {
 	purge  bool          // those whose next message has left the ring by it pass it, too
 }
 
-// passed reports whether nothing that a gap may hide follows a position: its subscriber
-// resumed ahead of this node.
-func (g *gap) passed(pos room.Position) bool {
-	return g.reason == room.Truncated && pos.Epoch == g.goesOn.Epoch &&
-		pos.Seq > g.after.Seq && pos.Seq >= g.goesOn.Seq
+// from returns the gap as it is for who stands at a position. Who resumed ahead of this
+// node may have passed all that it hides, if that is known; none is led back by it.
+func (g *gap) from(pos room.Position) (told gap, passed bool) {
+	told = *g
+	told.after = pos
+	if g.reason != room.Truncated || pos.Epoch != g.goesOn.Epoch || pos.Seq <= g.after.Seq || pos.Seq < g.goesOn.Seq {
+		return told, false
+	}
+	told.goesOn = pos
+	return told, g.goesOn.Seq > g.after.Seq // else it hides what is before the next message
 }
 
 // frame returns the message's finished frame.
