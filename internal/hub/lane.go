@@ -10,7 +10,7 @@ import (
 // Bounds of one walk and of one cursor's share in it: a busy room must not hold up
 // the others of its lane.
 const (
-	sliceCursors = 64 // cursors of one Walk
+	sliceCursors = 16 // cursors of one Walk: a quarter of a millisecond of writing
 	maxFrames    = 64 // frames that one cursor gets at a time
 )
 
