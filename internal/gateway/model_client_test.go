@@ -33,7 +33,6 @@ type modelClient struct {
 	s      *session
 	sock   *modelSocket // nil: the gateway's own
 	ear    *earshot
-	quick  bool // reads without delay, over the gateway's own socket
 	mute   bool // does not answer pings
 	polite bool // closes its end after the node's close frame
 
