@@ -33,7 +33,6 @@ type modelClient struct {
 	s      *session
 	sock   *modelSocket // nil: the gateway's own
 	ear    *earshot
-	quick  bool // reads without delay, over the gateway's own socket
 	mute   bool // does not answer pings
 	polite bool // closes its end after the node's close frame
 
@@ -322,5 +321,8 @@ func (c *modelClient) mark(ends map[room.Name]place) {
 	}
 	c.ear.mu.Lock()
 	defer c.ear.mu.Unlock()
+	if c.sock != nil && c.sock.waits {
+		return // with a ping just now, in part
+	}
 	c.marks = append(c.marks, mark{frames: len(c.ear.in.frames), rest: len(c.ear.in.rest), at: time.Now(), ends: ends})
 }
