@@ -15,7 +15,7 @@ GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 # What starts whole nodes or processes; `make check` leaves it to `make test`.
-SLOW := /(cmd|test|internal/node|internal/nodetest)(/|$$)
+SLOW := /(cmd|test|internal/bench|internal/node|internal/nodetest)(/|$$)
 
 # Every Go file of ours, those for other systems and tests too.
 GO_FILES := find . -name '*.go' -not -path '*/node_modules/*' -not -path './.*'
@@ -25,6 +25,9 @@ ARGS ?=
 # Which benchmarks, how often: make bench BENCH=Deliver COUNT=10
 BENCH ?= .
 COUNT ?= 1
+# Which rows of the end-to-end table (default all), and how many runs of each.
+ROWS ?=
+RUNS ?= 3
 # How long each target is fuzzed.
 FUZZTIME ?= 30s
 
@@ -75,10 +78,17 @@ lint: $(GOLANGCI) bin/buf ## golangci-lint (its first build takes minutes) and b
 	bin/buf lint
 
 .PHONY: bench
-bench: ## Run the benchmarks (BENCH=regexp COUNT=n)
+bench: bench-micro bench-table ## Run the benchmarks (BENCH=regexp COUNT=n), then the table of docs/benchmarks.md
+
+.PHONY: bench-micro
+bench-micro: ## Run the benchmarks of packages alone
 	@dirs=$$(grep -rlE --include='*_test.go' '^func Benchmark' client cmd internal test 2>/dev/null | xargs -n 1 dirname | sort -u | sed 's|^|./|'); \
 	if [ -z "$$dirs" ]; then echo 'no benchmarks found' >&2; exit 1; fi; \
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $$dirs
+
+.PHONY: bench-table
+bench-table: build ## Measure the table of docs/benchmarks.md alone (ROWS=B1,C RUNS=3)
+	$(GO) run ./test/bench -roomcast bin/roomcast -rows '$(ROWS)' -runs $(RUNS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target, one after the other (FUZZTIME=30s each)

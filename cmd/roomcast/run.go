@@ -25,6 +25,7 @@ type commands struct {
 	Sub     subCmd     `cmd:"" help:"Subscribe to rooms and print one message a line."`
 	Token   tokenCmd   `cmd:"" help:"Make or explain a token."`
 	Health  healthCmd  `cmd:"" help:"Ask a node whether it is ready: exit code 0 or 1."`
+	Bench   benchCmd   `cmd:"" help:"Put load on running nodes and measure it."`
 	Config  configCmd  `cmd:"" help:"Check, show or list the settings of serve."`
 	Version versionCmd `cmd:"" help:"Print the version, commit, Go and NATS versions."`
 }

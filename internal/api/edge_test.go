@@ -18,6 +18,7 @@ import (
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -86,9 +87,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	notBuilt := want{code: codes.Unimplemented, reason: room.ReasonUnimplemented, text: "not built yet"}
 	_, err := roomcastv1.NewPresenceServiceClient(ts.conn).GetRoom(t.Context(), &roomcastv1.GetRoomRequest{Room: "a"})
 	notBuilt.check(t, status.Convert(err))
-	_, err = roomcastv1.NewHistoryServiceClient(ts.conn).PurgeRoom(t.Context(), &roomcastv1.PurgeRoomRequest{Room: "a"})
-	notBuilt.check(t, status.Convert(err))
-	stream, err := roomcastv1.NewHistoryServiceClient(ts.conn).WatchMessages(t.Context(), &roomcastv1.WatchMessagesRequest{Room: "a"})
+	stream, err := roomcastv1.NewPresenceServiceClient(ts.conn).WatchRoom(t.Context(), &roomcastv1.WatchRoomRequest{Room: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +113,7 @@ func TestTLS(t *testing.T) {
 
 	plain := start(t, nil)
 	server, err := NewServer(Config{
-		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder,
+		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{},
 		Anonymous: auth.Everything(), Logger: plain.server.publish.logger,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})

@@ -61,6 +61,8 @@ func TestListMessages(t *testing.T) {
 		"after":           {&roomcastv1.ListMessagesRequest{Room: "a", After: "e.200.7"}, 50, "e.201.7", 1},
 		"after, in pages": {&roomcastv1.ListMessagesRequest{Room: "a", After: "e.100.7"}, 150, "e.101.7", 2},
 		"empty room":      {&roomcastv1.ListMessagesRequest{Room: "b"}, 0, "", 1},
+		"newest first":    {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true}, 250, "e.250.7", 3},
+		"before":          {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true, Before: "e.121.7"}, 120, "e.120.7", 2},
 	}
 	ts := start(t, func(_ *Config, r *recorder) { r.pages["a"] = stored("a", 250, `{"n":1}`) })
 	for name, tt := range tests {
@@ -165,6 +167,11 @@ func TestListMessagesRefuses(t *testing.T) {
 		"cut token":      {&roomcastv1.ListMessagesRequest{Room: "a", PageToken: token[:len(token)-4]}, invalid(room.ReasonInvalidPage, "page_token")},
 		"no position":    {&roomcastv1.ListMessagesRequest{Room: "a", PageToken: badToken()}, invalid(room.ReasonInvalidPage, "page_token")},
 		"ephemeral":      {&roomcastv1.ListMessagesRequest{Room: "live:1"}, want{code: codes.FailedPrecondition, reason: room.ReasonNoHistory}},
+		"after, back":    {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true, After: "e.1.7"}, invalid(room.ReasonInvalidPage, "after")},
+		"before, forth":  {&roomcastv1.ListMessagesRequest{Room: "a", Before: "e.1.7"}, invalid(room.ReasonInvalidPage, "before")},
+		"before":         {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true, Before: "x"}, invalid(room.ReasonInvalidPosition, "before")},
+		"other order":    {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true, PageToken: token}, invalid(room.ReasonInvalidPage, "page_token")},
+		"foreign before": {&roomcastv1.ListMessagesRequest{Room: "a", NewestFirst: true, Before: "e.1.7"}, lost},
 		"position lost":  {&roomcastv1.ListMessagesRequest{Room: "a", After: "e.1.7"}, lost},
 		"next page lost": {&roomcastv1.ListMessagesRequest{Room: "a", PageToken: token}, lost},
 	}

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -35,8 +37,8 @@ const patience = 20 * time.Second
 type recorder struct {
 	answer func(p *room.Publication) (room.Ack, error) // nil = acknowledge
 	hold   bool                                        // sequences wait for release
-	pages  map[room.Name][]*room.Message
-	gap    room.GapReason // of every read that names a position
+	pages  map[room.Name][]*room.Message               // guarded by mu from the first call on
+	gap    room.GapReason                              // of every read that names a position
 
 	held chan func() // one for each publication that a sequence holds
 
@@ -87,6 +89,8 @@ func (s *recordedSequence) Publish(ctx context.Context, p *room.Publication, don
 }
 
 func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	page := room.Page{}
 	if !after.IsZero() {
 		page.Gap = r.gap
@@ -105,12 +109,43 @@ func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, 
 	return page, nil
 }
 
+func (r *recorder) ReadBack(_ context.Context, name room.Name, before room.Position, limit int) (room.Page, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	page := room.Page{}
+	if !before.IsZero() {
+		page.Gap = r.gap
+	}
+	for _, m := range slices.Backward(r.pages[name]) {
+		if !before.IsZero() && m.Position.Seq >= before.Seq {
+			continue
+		}
+		if len(page.Messages) == limit {
+			page.More = true
+			break
+		}
+		page.Messages = append(page.Messages, m)
+		page.Last = m.Position
+	}
+	return page, nil
+}
+
+// Purge removes a room's pages.
+func (r *recorder) Purge(_ context.Context, name room.Name) (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	removed := len(r.pages[name])
+	delete(r.pages, name)
+	return uint64(removed), nil
+}
+
 // testKey signs the tests' tokens.
 func testKey() []byte { return bytes.Repeat([]byte("k"), auth.MinHMACKey) }
 
 // testServer is a running server and what stands behind it.
 type testServer struct {
 	*recorder
+	rooms  *source
 	server *Server
 	conn   *grpc.ClientConn
 	logs   *logBuffer
@@ -121,7 +156,7 @@ type testServer struct {
 func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	t.Helper()
 	policies, err := room.NewPolicies(map[string]room.Policy{
-		"live": ephemeral(), "big": {History: room.DefaultPolicy().History, Slow: room.SlowSpill, MaxPayload: room.MaxMaxPayload},
+		"live": ephemeral(), "strict": strict(), "big": {History: room.DefaultPolicy().History, Slow: room.SlowSpill, MaxPayload: room.MaxMaxPayload},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,11 +165,15 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts := &testServer{recorder: newRecorder(), logs: &logBuffer{}}
+	ts := &testServer{recorder: newRecorder(), rooms: &source{left: make(chan room.Name, 100)}, logs: &logBuffer{}}
+	logger := slog.New(slog.NewTextHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	rooms := hub.New(hub.Config{
+		Policies: policies, Source: ts.rooms, Log: ts.recorder, RingMessages: 8, Metrics: metrics.New(), Logger: logger,
+	})
 	cfg := Config{
-		Policies: policies, Publisher: ts.recorder, Log: ts.recorder,
+		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms,
 		Verifier: verifier, Anonymous: auth.Everything(), Reflection: true,
-		Logger: slog.New(slog.NewTextHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: logger,
 	}
 	if change != nil {
 		change(&cfg, ts.recorder)
@@ -156,6 +195,7 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	t.Cleanup(func() {
 		_ = ts.conn.Close()
 		ts.server.Stop(t.Context()) // ended by now: cut what is left
+		rooms.Close()
 		if err := <-served; err != nil {
 			t.Errorf("serve: got %v, want nil", err)
 		}
@@ -167,6 +207,42 @@ func ephemeral() room.Policy {
 	p := room.DefaultPolicy()
 	p.History.Size = 0
 	return p
+}
+
+func strict() room.Policy {
+	p := room.DefaultPolicy()
+	p.Slow = room.SlowDisconnect
+	return p
+}
+
+// source is the bus as rooms see it: the test says what happens in them.
+type source struct {
+	mu    sync.Mutex
+	rooms []*hub.Room // guarded by mu: heard now
+	left  chan room.Name
+}
+
+// head is where a room stands when it is opened.
+func head() room.Position { return room.Position{Epoch: "e", Seq: 100, Check: 7} }
+
+func (s *source) Listen(r *hub.Room) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rooms = append(s.rooms, r)
+	go r.Opened(head())
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rooms = slices.DeleteFunc(s.rooms, func(other *hub.Room) bool { return other == r })
+		s.left <- r.Name
+	}
+}
+
+// heard returns the rooms that somebody watches.
+func (s *source) heard() []*hub.Room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.rooms)
 }
 
 // bearer returns a context with a token that has the claims.

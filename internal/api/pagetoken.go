@@ -11,7 +11,7 @@ import (
 )
 
 // A page token is base64url of: a version byte, a hash of the request's other fields,
-// and the text of the position that the page begins after. It is opaque and not a
+// and the text of the position that the page goes on from. It is opaque and not a
 // secret: it gives no right that the request itself does not have.
 const (
 	pageVersion   = 1
@@ -41,7 +41,7 @@ func parsePageToken(req *roomcastv1.ListMessagesRequest) (room.Position, error) 
 		return refuse(foreign)
 	}
 	if !strings.HasPrefix(string(b[1:]), string(pageHash(req))) {
-		return refuse("belongs to a request with other fields; keep room, after and raw unchanged")
+		return refuse("belongs to a request with other fields; change nothing but page_size")
 	}
 	last, err := room.ParsePosition(string(b[1+pageHashLen:]), "page_token")
 	if err != nil {
@@ -53,6 +53,7 @@ func parsePageToken(req *roomcastv1.ListMessagesRequest) (room.Position, error) 
 // pageHash covers the fields that decide which messages are listed and how. page_size
 // is not among them: it may change from page to page (AIP-158).
 func pageHash(req *roomcastv1.ListMessagesRequest) []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %t", req.GetRoom(), req.GetAfter(), req.GetRaw()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %t %t %q",
+		req.GetRoom(), req.GetAfter(), req.GetRaw(), req.GetNewestFirst(), req.GetBefore()))
 	return sum[:pageHashLen]
 }

@@ -57,7 +57,8 @@ func (s *publishService) Publish(
 ) (*roomcastv1.PublishResponse, error) {
 	begun := time.Now()
 	var ack room.Ack
-	p, err := s.accept(ctx, req)
+	p := &room.Publication{}
+	err := s.accept(ctx, req, p)
 	if err == nil {
 		ack, err = s.publisher.Publish(ctx, p)
 	}
@@ -65,7 +66,9 @@ func (s *publishService) Publish(
 	if err != nil {
 		return nil, err
 	}
-	return s.acknowledged(ctx, p.Room, ack), nil
+	resp := &roomcastv1.PublishResponse{}
+	s.acknowledge(ctx, p.Room, ack, resp)
+	return resp, nil
 }
 
 // PublishBatch publishes up to maxBatch messages in one sequence, and answers each by
@@ -79,12 +82,13 @@ func (s *publishService) PublishBatch(
 			"has %d items; the limit of a batch is %d", len(messages), maxBatch)
 	}
 	outcomes := make([]outcome, len(messages))
+	publications := make([]room.Publication, len(messages))
 	sequence := s.publisher.NewSequence()
 	var pending sync.WaitGroup
 	for i, message := range messages {
 		begun := time.Now()
-		p, err := s.accept(ctx, message)
-		if err != nil {
+		p := &publications[i]
+		if err := s.accept(ctx, message, p); err != nil {
 			s.meter.published(begun, room.Ack{}, err)
 			outcomes[i].err = inField(fmt.Sprintf("messages[%d].", i), err)
 			continue
@@ -100,8 +104,9 @@ func (s *publishService) PublishBatch(
 	pending.Wait()
 
 	results := make([]*roomcastv1.PublishResult, len(outcomes))
+	parts := make([]result, len(outcomes))
 	for i := range outcomes {
-		results[i] = s.result(ctx, roomcastv1.PublishService_PublishBatch_FullMethodName, outcomes[i])
+		results[i] = s.answer(ctx, roomcastv1.PublishService_PublishBatch_FullMethodName, outcomes[i], &parts[i])
 	}
 	return &roomcastv1.PublishBatchResponse{Results: results}, nil
 }
@@ -113,22 +118,33 @@ type outcome struct {
 	err  error
 }
 
-// result converts an outcome: the same answer, or the same status, as Publish's.
-func (s *publishService) result(ctx context.Context, method string, o outcome) *roomcastv1.PublishResult {
-	if o.err != nil {
-		return &roomcastv1.PublishResult{Result: &roomcastv1.PublishResult_Error{
-			Error: s.fail.proto(ctx, method, o.err),
-		}}
-	}
-	return &roomcastv1.PublishResult{Result: &roomcastv1.PublishResult_Response{
-		Response: s.acknowledged(ctx, o.room, o.ack),
-	}}
+// result is the answer to one message of a batch or a stream with all that it points
+// to, so that it takes one allocation.
+type result struct {
+	roomcastv1.PublishResult
+	good     roomcastv1.PublishResult_Response
+	response roomcastv1.PublishResponse
 }
 
-// acknowledged makes the answer to a message that was published, and leaves the trace
+// answer converts an outcome into r: the same answer, or the same status, as
+// Publish's.
+func (s *publishService) answer(ctx context.Context, method string, o outcome, r *result) *roomcastv1.PublishResult {
+	if o.err != nil {
+		r.Result = &roomcastv1.PublishResult_Error{Error: s.fail.proto(ctx, method, o.err)}
+		return &r.PublishResult
+	}
+	s.acknowledge(ctx, o.room, o.ack, &r.response)
+	r.good.Response = &r.response
+	r.Result = &r.good
+	return &r.PublishResult
+}
+
+// acknowledge makes the answer to a message that was published, and leaves the trace
 // of hop 1.
-func (s *publishService) acknowledged(ctx context.Context, name room.Name, ack room.Ack) *roomcastv1.PublishResponse {
-	s.logger.LogAttrs(ctx, slog.LevelDebug, "publish",
-		slog.Int("hop", 1), slog.String("room", string(name)), slog.String("id", ack.ID))
-	return &roomcastv1.PublishResponse{Id: ack.ID, Stored: ack.Stored, Duplicate: ack.Duplicate}
+func (s *publishService) acknowledge(ctx context.Context, name room.Name, ack room.Ack, resp *roomcastv1.PublishResponse) {
+	if s.logger.Enabled(ctx, slog.LevelDebug) {
+		s.logger.LogAttrs(ctx, slog.LevelDebug, "publish",
+			slog.Int("hop", 1), slog.String("room", string(name)), slog.String("id", ack.ID))
+	}
+	resp.Id, resp.Stored, resp.Duplicate = ack.ID, ack.Stored, ack.Duplicate
 }

@@ -13,31 +13,31 @@ import (
 )
 
 // accept validates a request, checks that the caller may publish in the room, and
-// converts it. The publication shares the request's bytes. The room's right comes
-// before the room's policy, so that a refused caller learns nothing of it.
-func (s *publishService) accept(ctx context.Context, req *roomcastv1.PublishRequest) (*room.Publication, error) {
+// converts it into p. The publication shares the request's bytes. The room's right
+// comes before the room's policy, so that a refused caller learns nothing of it.
+func (s *publishService) accept(ctx context.Context, req *roomcastv1.PublishRequest, p *room.Publication) error {
 	name, err := room.ParseName(req.GetRoom(), "room")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := mayRoom(ctx, auth.RPCPublish, name); err != nil {
-		return nil, err
+		return err
 	}
 	if req.GetReceipt() {
-		return nil, &room.Error{
+		return &room.Error{
 			Kind: room.Unimplemented, Reason: room.ReasonUnimplemented,
 			Field: "receipt", Msg: "is not built yet; publish without it",
 		}
 	}
 	ttl, err := parseTTL(req.GetTtl())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	payload, err := wire.PublishPayload(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &room.Publication{
+	*p = room.Publication{
 		Room:        name,
 		Payload:     payload,
 		Event:       req.GetEvent(),
@@ -46,10 +46,7 @@ func (s *publishService) accept(ctx context.Context, req *roomcastv1.PublishRequ
 		ExcludeUser: req.GetExcludeUser(),
 	}
 	policy := s.policies.Of(name)
-	if err := p.Check(&policy); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p.Check(&policy)
 }
 
 // parseTTL reads a ttl; absent is 0. One of zero or less is refused here, because a

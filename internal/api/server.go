@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,13 +48,19 @@ const (
 
 	// maxStreams is how many calls one connection may have open.
 	maxStreams = 1000
+
+	// streamWorkers is how many goroutines are kept for calls: a new one for each call
+	// grows its stack each time. A call that waits for the log holds one, so there are
+	// more than processors; beyond them calls get goroutines of their own.
+	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log and Logger must be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms and Logger must be set.
 type Config struct {
 	Policies   *room.Policies
 	Publisher  Publisher
 	Log        Log
+	Rooms      Rooms
 	Verifier   Verifier         // checks bearer tokens; nil = every token is refused
 	Anonymous  *auth.Caller     // who calls without credentials (dev); nil = refused
 	Reflection bool             // serve gRPC reflection, which needs no credentials
@@ -78,8 +83,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil:
-		return nil, errors.New("api: no publisher or no log")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil:
+		return nil, errors.New("api: no publisher, no log or no rooms")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -121,7 +126,7 @@ func serverOptions(cfg Config, edge *edge) []grpc.ServerOption {
 		}),
 		grpc.MaxRecvMsgSize(max(hardCap, cfg.Policies.MaxPayload()+requestOverhead)),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), //nolint:gosec // a small positive number
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),
@@ -134,7 +139,9 @@ func serverOptions(cfg Config, edge *edge) []grpc.ServerOption {
 
 func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterPublishServiceServer(s.grpc, s.publish)
-	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{policies: cfg.Policies, log: cfg.Log})
+	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{
+		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
+	})
 	roomcastv1.RegisterPresenceServiceServer(s.grpc, roomcastv1.UnimplementedPresenceServiceServer{})
 	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, roomcastv1.UnimplementedClusterServiceServer{})
@@ -162,7 +169,7 @@ func (s *Server) SetServing(serving bool) {
 
 // Stop refuses new calls, lets open ones finish until ctx ends, then cuts them.
 // Publish streams take no more messages, answer those they have and end with
-// UNAVAILABLE (DRAINING). When it returns nothing of the server runs any more.
+// UNAVAILABLE (DRAINING); watches end so at once. When it returns nothing of the server runs any more.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
 	s.drain()

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
@@ -32,21 +31,31 @@ type publishStream struct {
 	service  *publishService
 	stream   roomcastv1.PublishService_PublishStreamServer
 	sequence Sequence
-	slots    chan struct{}       // one taken for each message read and not answered
-	bytes    *semaphore.Weighted // payload bytes not acknowledged
 
-	// order holds the messages in request order; a slot for each, so that adding never
-	// blocks. Closed once nothing more is read, see end.
-	order chan *streamItem
+	deadlines deadlines // owned by the reader
+
+	news  chan struct{} // has one: the oldest message has its outcome, or nothing more is taken
+	space chan struct{} // has one: the window has room again
 
 	mu     sync.Mutex
-	closed bool  // guarded by mu: order is closed
-	err    error // guarded by mu until order is closed: how the stream ends
+	items  []*streamItem // guarded by mu: taken and not yet being answered, oldest first
+	open   int           // guarded by mu: messages taken and not answered
+	bytes  int           // guarded by mu: payload bytes not acknowledged
+	full   bool          // guarded by mu: the reader waits for space
+	closed bool          // guarded by mu: nothing more is taken
+	err    error         // guarded by mu: how the stream ends, once closed
 }
 
 // streamItem is one message of a stream.
 type streamItem struct {
-	outcome chan outcome // gets one
+	stream      *publishStream
+	begun       time.Time
+	publication room.Publication
+	size        int // bytes that it takes of the window until it is acknowledged
+
+	// guarded by publishStream.mu
+	outcome outcome
+	known   bool // outcome is
 }
 
 // PublishStream publishes messages as they come, in one sequence, and answers them in
@@ -61,9 +70,8 @@ func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishS
 		service:  s,
 		stream:   stream,
 		sequence: s.publisher.NewSequence(),
-		slots:    make(chan struct{}, streamWindow),
-		bytes:    semaphore.NewWeighted(streamWindowBytes),
-		order:    make(chan *streamItem, streamWindow),
+		news:     make(chan struct{}, 1),
+		space:    make(chan struct{}, 1),
 	}
 	s.readers.Go(func() {
 		err := ps.read(ctx)
@@ -72,6 +80,11 @@ func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishS
 			cancel(err) // the message at fault will have no outcome; do not wait for it
 		}
 	})
+	defer context.AfterFunc(s.draining, func() {
+		ps.end(drains("open another stream"))
+	})()
+	retire := time.AfterFunc(streamAge(ctx), func() { ps.end(retired(ctx)) })
+	defer retire.Stop()
 	return ps.answer(ctx)
 }
 
@@ -80,10 +93,8 @@ func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishS
 func (ps *publishStream) read(ctx context.Context) (err error) {
 	defer recovered(&err)
 	for {
-		select {
-		case ps.slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := ps.wait(ctx, func() bool { return ps.open < streamWindow }); err != nil {
+			return err
 		}
 		req, err := ps.stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -92,22 +103,49 @@ func (ps *publishStream) read(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		item := &streamItem{outcome: make(chan outcome, 1)}
-		if !ps.enqueue(item) {
+		item := &streamItem{stream: ps, begun: time.Now()}
+		if !ps.take(item) {
 			return nil
 		}
 		ps.publish(ctx, req.GetMessage(), item)
 	}
 }
 
-// enqueue gives item its place among the answers; false once the stream takes no more.
-func (ps *publishStream) enqueue(item *streamItem) bool {
+// wait waits until fits, which is called with mu held, finds room in the window. Only
+// the reader calls it.
+func (ps *publishStream) wait(ctx context.Context, fits func() bool) error {
+	for {
+		ps.mu.Lock()
+		ps.full = !fits()
+		full := ps.full
+		ps.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-ps.space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// freedLocked tells a waiting reader that the window has changed.
+func (ps *publishStream) freedLocked() {
+	if ps.full {
+		signal(ps.space)
+	}
+}
+
+// take gives item its place among the answers; false once the stream takes no more.
+func (ps *publishStream) take(item *streamItem) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.closed {
 		return false
 	}
-	ps.order <- item // never blocks: it has a slot
+	ps.items = append(ps.items, item)
+	ps.open++
 	return true
 }
 
@@ -120,73 +158,127 @@ func (ps *publishStream) end(err error) {
 		return
 	}
 	ps.closed, ps.err = true, err
-	close(ps.order)
+	signal(ps.news)
 }
 
-// publish hands one message to the sequence. Each has a deadline of its own, since a
-// stream has none.
+// publish hands one message to the sequence, with a deadline of its own, since a stream
+// has none.
 func (ps *publishStream) publish(ctx context.Context, req *roomcastv1.PublishRequest, item *streamItem) {
-	begun := time.Now()
-	p, err := ps.service.accept(ctx, req)
-	if err != nil {
-		ps.service.meter.published(begun, room.Ack{}, err)
-		item.outcome <- outcome{err: inField("message.", err)}
+	p := &item.publication
+	if err := ps.service.accept(ctx, req, p); err != nil {
+		item.done(room.Ack{}, inField("message.", err))
 		return
 	}
-	size := min(int64(len(p.Payload.Bytes)), streamWindowBytes)
-	if err := ps.bytes.Acquire(ctx, size); err != nil {
-		item.outcome <- outcome{err: err} // the stream has ended
+	size := min(len(p.Payload.Bytes), streamWindowBytes)
+	if err := ps.wait(ctx, func() bool { return ps.bytes+size <= streamWindowBytes }); err != nil {
+		item.done(room.Ack{}, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultDeadline)
-	ps.sequence.Publish(ctx, p, func(ack room.Ack, err error) {
-		cancel()
-		ps.bytes.Release(size)
-		ps.service.meter.published(begun, ack, err)
-		item.outcome <- outcome{room: p.Room, ack: ack, err: err}
-	})
+	item.size = size
+	ps.mu.Lock()
+	ps.bytes += size
+	ps.mu.Unlock()
+	ps.sequence.Publish(ps.deadlines.context(ctx, time.Now()), p, item.done)
+}
+
+// done takes the outcome of a message.
+func (item *streamItem) done(ack room.Ack, err error) {
+	ps := item.stream
+	ps.service.meter.published(item.begun, ack, err)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	item.outcome, item.known = outcome{room: item.publication.Room, ack: ack, err: err}, true
+	if item.size > 0 {
+		ps.bytes -= item.size
+		ps.freedLocked()
+	}
+	if ps.items[0] == item {
+		signal(ps.news)
+	}
 }
 
 // answer sends the answers until the stream has ended and all are sent. It owns the
 // writing side.
 func (ps *publishStream) answer(ctx context.Context) error {
-	retire := time.NewTimer(streamAge(ctx))
-	defer retire.Stop()
-	draining := ps.service.draining.Done()
+	var items []*streamItem
 	for {
+		var ended bool
+		if items, ended = ps.known(items[:0]); ended {
+			return ps.err
+		}
+		for _, item := range items {
+			if err := ps.send(ctx, item.outcome); err != nil {
+				return err
+			}
+		}
+		clear(items)
+		if len(items) > 0 {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-draining:
-			draining = nil
-			ps.end(&room.Error{
-				Kind: room.Unavailable, Reason: room.ReasonDraining, RetryAfter: drainRetry,
-				Msg: "the node is draining; open another stream",
-			})
-		case <-retire.C:
-			ps.end(retired(ctx))
-		case item, ok := <-ps.order:
-			if !ok {
-				return ps.err
-			}
-			if err := ps.send(ctx, item); err != nil {
-				return err
-			}
+		case <-ps.news:
 		}
 	}
 }
 
-// send waits for one message's outcome and sends it.
-func (ps *publishStream) send(ctx context.Context, item *streamItem) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case o := <-item.outcome:
-		method := roomcastv1.PublishService_PublishStream_FullMethodName
-		err := ps.stream.Send(&roomcastv1.PublishStreamResponse{Result: ps.service.result(ctx, method, o)})
-		<-ps.slots
-		return err
+// known takes the messages that can be answered now, oldest first, and appends them to
+// dst. ended reports that all were answered and none will follow.
+func (ps *publishStream) known(dst []*streamItem) (_ []*streamItem, ended bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	n := 0
+	for n < len(ps.items) && ps.items[n].known {
+		n++
 	}
+	dst = append(dst, ps.items[:n]...)
+	ps.items = slices.Delete(ps.items, 0, n)
+	return dst, ps.closed && len(dst) == 0 && len(ps.items) == 0
+}
+
+// send answers one message.
+func (ps *publishStream) send(ctx context.Context, o outcome) error {
+	var answer struct {
+		roomcastv1.PublishStreamResponse
+		result
+	}
+	method := roomcastv1.PublishService_PublishStream_FullMethodName
+	answer.Result = ps.service.answer(ctx, method, o, &answer.result)
+	err := ps.stream.Send(&answer.PublishStreamResponse)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.open--
+	ps.freedLocked()
+	return err
+}
+
+// signal leaves a note in a channel of one, unless there is one already.
+func signal(note chan<- struct{}) {
+	select {
+	case note <- struct{}{}:
+	default:
+	}
+}
+
+// deadlines gives messages contexts that end defaultDeadline after they came. Those
+// that come within deadlineSlack share one: a context and a timer for each would cost
+// as much as the rest of the way. Each ends by its own deadline or with the stream.
+type deadlines struct {
+	shared context.Context    //nolint:containedctx // of the newest messages
+	cancel context.CancelFunc // not called: messages of the one before may still wait
+	since  time.Time
+}
+
+// deadlineSlack is how much earlier than its deadline a message may be given up.
+const deadlineSlack = 100 * time.Millisecond
+
+func (d *deadlines) context(ctx context.Context, now time.Time) context.Context {
+	if d.shared == nil || now.Sub(d.since) >= deadlineSlack {
+		d.shared, d.cancel = context.WithDeadline(ctx, now.Add(defaultDeadline)) //nolint:gosec // see cancel
+		d.since = now
+	}
+	return d.shared
 }
 
 // streamAge returns how long a stream may live: maxStreamAge, or as long as the
@@ -196,6 +288,14 @@ func streamAge(ctx context.Context) time.Duration {
 		return min(maxStreamAge, time.Until(caller.Expires.Add(auth.Leeway)))
 	}
 	return maxStreamAge
+}
+
+// drains is how a stream ends for a drain.
+func drains(advice string) *room.Error {
+	return &room.Error{
+		Kind: room.Unavailable, Reason: room.ReasonDraining, RetryAfter: drainRetry,
+		Msg: "the node is draining; " + advice,
+	}
 }
 
 // retired says why a stream has reached its age.

@@ -17,12 +17,14 @@ const MaxToken = 8 << 10
 
 var errExpired = errors.New("exp has passed")
 
-// Verifier checks tokens. It is safe for concurrent use and never changes.
+// Verifier checks tokens. It is safe for concurrent use. Its keys never change; it
+// remembers tokens that it found good.
 type Verifier struct {
 	keys     *keySet
 	parser   *jwt.Parser
 	issuer   string
 	audience string
+	good     remembered
 }
 
 // NewVerifier reads the keys of the configuration once. Without any key it refuses
@@ -52,6 +54,14 @@ func (v *Verifier) Verify(token string, now time.Time) (*Caller, error) {
 	if token == "" {
 		return nil, room.Errorf(room.Unauthenticated, room.ReasonTokenMissing, "no token was sent")
 	}
+	if caller := v.good.find(token, now); caller != nil {
+		return caller, nil
+	}
+	return v.examine(token, now)
+}
+
+// examine looks at a token that is not remembered, or no longer good.
+func (v *Verifier) examine(token string, now time.Time) (*Caller, error) {
 	if err := checkShape(token); err != nil {
 		return nil, invalid(err)
 	}
@@ -76,7 +86,13 @@ func (v *Verifier) Verify(token string, now time.Time) (*Caller, error) {
 	if len(problems) > 0 {
 		return nil, invalid(join(problems))
 	}
-	return &Caller{User: c.user, TokenID: c.tokenID, IssuedAt: c.issuedAt, Expires: c.expires, grants: c.grants}, nil
+	caller := &Caller{User: c.user, TokenID: c.tokenID, IssuedAt: c.issuedAt, Expires: c.expires, grants: c.grants}
+	v.good.keep(&verdict{
+		token:  strings.Clone(token),
+		claims: claims{notBefore: c.notBefore, expires: c.expires},
+		caller: caller,
+	})
+	return caller, nil
 }
 
 // findKeys gives the parser the keys of the header's algorithm.

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,8 @@ type publisher struct {
 	tries   map[uint64]*call // attempts whose acknowledgement may still come
 	calls   map[*call]struct{}
 	stopped bool
+	out     nats.Msg // the attempt that is being sent; nats.go copies it
+	ids     []string // its Nats-Msg-Id
 }
 
 func newPublisher(b *Bus) (*publisher, error) {
@@ -51,7 +54,9 @@ func newPublisher(b *Bus) (*publisher, error) {
 		stopc:  make(chan struct{}),
 		tries:  make(map[uint64]*call),
 		calls:  make(map[*call]struct{}),
+		ids:    make([]string, 1),
 	}
+	p.out.Header = nats.Header{nats.MsgIdHdr: p.ids}
 	var err error
 	if p.sub, err = b.pub.Subscribe(p.prefix+"*", p.onAck); err != nil {
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
@@ -66,22 +71,19 @@ func newPublisher(b *Bus) (*publisher, error) {
 // start makes a call's first attempt.
 func (p *publisher) start(c *call) {
 	if err := c.ctx.Err(); err != nil {
-		c.done(room.Ack{}, c.gaveUp(err))
+		c.complete(room.Ack{}, c.gaveUp(err))
 		return
 	}
-	if err := c.prepare(); err != nil {
-		c.done(room.Ack{}, err)
-		return
-	}
-	c.backoff, c.began = firstBackoff, time.Now()
+	now := time.Now()
+	c.prepare(now)
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
-		c.done(room.Ack{}, unavailable(errors.New("the node stops")))
+		c.complete(room.Ack{}, unavailable(errors.New("the node stops")))
 		return
 	}
 	p.calls[c] = struct{}{}
-	p.attemptLocked(c, time.Now())
+	p.attemptLocked(c, now)
 	p.mu.Unlock()
 }
 
@@ -90,9 +92,12 @@ func (p *publisher) start(c *call) {
 // full, so it may be called with mu held. Without a connection it is due again soon.
 func (p *publisher) attemptLocked(c *call, now time.Time) {
 	p.next++
-	token, check := p.next, setCheck(c.msg.Data)
-	c.msg.Reply = p.prefix + strconv.FormatUint(token, 36)
-	if err := p.bus.pub.PublishMsg(c.msg); err != nil {
+	token, check := p.next, setCheck(c.body)
+	var buf [64]byte
+	reply := strconv.AppendUint(append(buf[:0], p.prefix...), token, 36)
+	p.out.Subject, p.out.Reply, p.out.Data = c.subject, string(reply), c.body
+	p.ids[0] = c.msgID
+	if err := p.bus.pub.PublishMsg(&p.out); err != nil {
 		c.lastErr, c.due = err, now.Add(firstBackoff)
 		return
 	}
@@ -109,6 +114,10 @@ func (p *publisher) onAck(msg *nats.Msg) {
 	}
 	if headerValue(msg.Header, "Status") == "503" {
 		p.noResponders(token)
+		return
+	}
+	if seq, ok := storedAt(msg.Data); ok {
+		p.stored(token, seq)
 		return
 	}
 	var ack struct {
@@ -132,20 +141,48 @@ func (p *publisher) onAck(msg *nats.Msg) {
 	case ack.Duplicate:
 		p.lookUp(c, ack.Seq)
 	default:
-		pos := room.Position{Epoch: c.stream.knownEpoch(), Seq: ack.Seq, Check: p.checkOf(c, token)}
-		p.finish(c, room.Ack{ID: pos.String(), Stored: true}, nil)
+		p.stored(token, ack.Seq)
 	}
 }
 
-func (p *publisher) checkOf(c *call, token uint64) uint32 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range c.tries {
-		if t.token == token {
-			return t.check
-		}
+// storedAt reads the acknowledgement of a message that was stored now, as the server
+// writes it: {"stream":"S","seq":7}. Any other answer is for the JSON decoder.
+func storedAt(ack []byte) (seq uint64, ok bool) {
+	const head, middle = `{"stream":"`, `","seq":`
+	rest, ok := bytes.CutPrefix(ack, []byte(head))
+	if !ok {
+		return 0, false
 	}
-	return 0
+	name, number, ok := bytes.Cut(rest, []byte(middle))
+	if !ok || bytes.IndexByte(name, '"') >= 0 || len(number) < 2 || number[len(number)-1] != '}' {
+		return 0, false
+	}
+	digits := number[:len(number)-1]
+	if len(digits) > 18 { // more may not fit
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		seq = 10*seq + uint64(c-'0')
+	}
+	return seq, true
+}
+
+// stored ends the call of an attempt that the log has stored as its first.
+func (p *publisher) stored(token, seq uint64) {
+	p.mu.Lock()
+	c := p.tries[token]
+	if c == nil { // late: another attempt was acknowledged
+		p.mu.Unlock()
+		return
+	}
+	pos := room.Position{Epoch: c.stream.knownEpoch(), Seq: seq, Check: c.checkOf(token)}
+	c.stream.sawSeq(seq)
+	p.endLocked(c)
+	p.mu.Unlock()
+	p.tell(c, room.Ack{ID: pos.String(), Stored: true}, nil)
 }
 
 // noResponders schedules a retry: the log had no leader, so this attempt was not
@@ -218,16 +255,26 @@ func (p *publisher) finish(c *call, ack room.Ack, err error) {
 		p.mu.Unlock()
 		return
 	}
+	p.endLocked(c)
+	p.mu.Unlock()
+	p.tell(c, ack, err)
+}
+
+// endLocked forgets a call, which the caller must tell.
+func (p *publisher) endLocked(c *call) {
 	c.ended = true
 	for _, t := range c.tries {
 		delete(p.tries, t.token)
 	}
 	delete(p.calls, c)
-	p.mu.Unlock()
+}
+
+// tell tells a call's outcome.
+func (p *publisher) tell(c *call, ack room.Ack, err error) {
 	if err == nil {
-		p.bus.log.Debug("store", "hop", 2, "room", c.pub.Room, "id", ack.ID, "duplicate", ack.Duplicate)
+		p.bus.traceStore(c.pub, ack)
 	}
-	c.done(ack, err)
+	c.complete(ack, err)
 }
 
 // sweep acts on calls whose time has come, until the bus stops.

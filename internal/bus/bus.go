@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,8 +54,9 @@ type Bus struct {
 	shards  []*shard
 	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
+	members *members
+	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
-	joins   chan struct{} // bounds rooms that are being opened
 	fills   chan struct{} // bounds holes that are being filled
 	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
@@ -65,7 +64,8 @@ type Bus struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	up     atomic.Bool // every connection is made
-	fatal  chan error  // one slot: the first thing that the bus cannot mend
+	ailing ailing
+	fatal  chan error // one slot: the first thing that the bus cannot mend
 
 	mu     sync.Mutex
 	nextRC int // guarded by mu: the replay connection used last
@@ -80,12 +80,13 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		streams: make(map[string]*logStream),
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
-		joins:   make(chan struct{}, 64),
 		fills:   make(chan struct{}, 64),
 		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.members = newMembers(b)
+	b.joins = &joiner{bus: b}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -128,13 +129,29 @@ func (b *Bus) start(ctx context.Context) error {
 			return err
 		}
 		b.streams[policy.Namespace] = s
+		b.anchor(ctx, s)
 	}
 	if b.acks, err = newPublisher(b); err != nil {
 		return err
 	}
+	if b.cfg.Embedded == nil { // who has a NATS of his own is alone
+		if err := b.answerBarriers(); err != nil {
+			return err
+		}
+		if err := b.members.start(); err != nil {
+			return err
+		}
+	}
 	for _, s := range b.shards {
 		b.wg.Go(s.run)
 	}
+	for _, s := range b.streams {
+		b.wg.Go(s.audit.run)
+	}
+	if err := b.startCanaries(); err != nil {
+		return err
+	}
+	b.wg.Go(b.keepAnchors)
 	b.wg.Go(b.countInbound)
 	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)
@@ -190,6 +207,7 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // Close stops the bus: publications in flight end with UNAVAILABLE, rooms are told
 // nothing more. It returns when every goroutine of the bus has ended.
 func (b *Bus) Close() {
+	b.members.leave()
 	b.cancel()
 	if b.acks != nil {
 		b.acks.stop()
@@ -205,32 +223,6 @@ func (b *Bus) Close() {
 // Fatal yields the error that ended the bus for good: NATS closed a connection and
 // will not take it back. The node must stop.
 func (b *Bus) Fatal() <-chan error { return b.fatal }
-
-// Ready says why the bus cannot serve; empty means that it can. It asks each stream
-// for a leader, so it takes a round trip.
-func (b *Bus) Ready(ctx context.Context) []string {
-	var away []string
-	for name, nc := range map[string]*nats.Conn{"ctl": b.ctl, "pub": b.pub, "live": b.live} {
-		if !nc.IsConnected() {
-			away = append(away, name)
-		}
-	}
-	if len(away) > 0 {
-		slices.Sort(away)
-		return []string{"nats is not connected: " + strings.Join(away, ", ")}
-	}
-	var reasons []string
-	for _, policy := range b.cfg.Policies.All() {
-		s := b.streams[policy.Namespace]
-		if s == nil {
-			continue
-		}
-		if _, err := b.streamInfo(ctx, s); err != nil {
-			reasons = append(reasons, fmt.Sprintf("log of namespace %q: %v", policy.Namespace, err))
-		}
-	}
-	return reasons
-}
 
 func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
@@ -272,6 +264,9 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 	if b.live.IsConnected() && b.pub.IsConnected() && b.ctl.IsConnected() {
 		b.cfg.Metrics.BusConnected.Set(1)
 	}
+	if nc == b.ctl {
+		b.members.change(func() { b.members.hello = true })
+	}
 	if nc != b.live || b.ctx.Err() != nil {
 		return
 	}
@@ -281,8 +276,15 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		if err := nc.FlushTimeout(10 * time.Second); err != nil {
 			b.log.Warn("flush after reconnect", "err", err)
 		}
+		b.passBarriers()
+		if b.cfg.Embedded == nil {
+			b.sendCanary() // whether all is well again need not wait for the next
+		}
 		for _, s := range b.shards {
 			s.post((*shard).resyncAll)
+		}
+		for _, s := range b.streams {
+			s.audit.soon(0)
 		}
 	})
 }

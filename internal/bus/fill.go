@@ -49,8 +49,11 @@ func (s *shard) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 			s.bus.log.Debug("fill", "room", lr.log.name, "err", err, "retry", backoff.String())
 			began = time.Now() // patience is for a log that answers
 		case time.Since(began) > fillPatience:
-			f.gap = room.Truncated // the message at upTo was purged
-			return f
+			if s.isGone(lr, f.upTo) {
+				f.gap = room.Truncated
+				return f
+			}
+			began = time.Now() // the replica that answers is far behind
 		}
 		select {
 		case <-lr.ctx.Done():
@@ -58,6 +61,13 @@ func (s *shard) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 		case <-time.After(backoff):
 		}
 	}
+}
+
+// isGone reports whether the message at which a hole ends has left the log, as its
+// leader knows it.
+func (s *shard) isGone(lr *liveRoom, seq uint64) bool {
+	p, err := s.bus.leaderPosition(lr.ctx, lr.log.stream, map[string]any{"seq": seq})
+	return err == nil && p.IsZero()
 }
 
 // readHoleOnce reads until the log shows nothing more. done reports that the hole is

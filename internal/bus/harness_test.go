@@ -2,8 +2,10 @@ package bus_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,8 @@ import (
 )
 
 const patience = 10 * time.Second
+
+var nodes atomic.Int64 // gives each bus a name of its own
 
 // testBus is a bus with the metrics that it counts in.
 type testBus struct {
@@ -33,7 +37,7 @@ func open(t testing.TB, url string, changes ...func(*bus.Config)) testBus {
 func tryOpen(t testing.TB, url string, changes ...func(*bus.Config)) (testBus, error) {
 	t.Helper()
 	cfg := bus.Config{
-		Node: "test", Server: bus.Server{URL: url}, Policies: policies(t, nil),
+		Node: fmt.Sprint("test", nodes.Add(1)), Server: bus.Server{URL: url}, Policies: policies(t, nil),
 		Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, change := range changes {
@@ -72,12 +76,19 @@ type ear struct {
 	opened bool
 	msgs   []*room.Message
 	breaks []room.GapReason
+	purges []room.Position
 }
 
 func (e *ear) Opened(head room.Position) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.head, e.opened = head, true
+}
+
+func (e *ear) Stands(head room.Position) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.head = head
 }
 
 func (e *ear) Append(m *room.Message) {
@@ -90,6 +101,18 @@ func (e *ear) Break(reason room.GapReason, head room.Position) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.breaks, e.head = append(e.breaks, reason), head
+}
+
+func (e *ear) Purged(marker room.Position) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.purges, e.head = append(e.purges, marker), marker
+}
+
+func (e *ear) purged() []room.Position {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]room.Position(nil), e.purges...)
 }
 
 func (e *ear) heard() []string {

@@ -18,6 +18,7 @@ import (
 const (
 	shardCount = 4
 	shardQueue = 16_384
+	shardBurst = 64    // messages that a shard takes before it looks at its commands again
 	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
 )
 
@@ -27,10 +28,16 @@ type Room interface {
 	// Opened says where the room stands; messages after head follow. The zero
 	// head is an ephemeral room's.
 	Opened(head room.Position)
+	// Stands says where the room stands now, without a message since: it has none
+	// left, and a position of long ago would prove less.
+	Stands(head room.Position)
 	// Append brings the next message.
 	Append(m *room.Message)
 	// Break says that messages may be missing before head, and why.
 	Break(reason room.GapReason, head room.Position)
+	// Purged says that what the room had stored before the marker was removed. The
+	// messages after the marker follow.
+	Purged(marker room.Position)
 }
 
 // roomState says what a liveRoom waits for.
@@ -51,13 +58,16 @@ type liveRoom struct {
 	ctx     context.Context //nolint:containedctx // ends with the interest
 	cancel  context.CancelFunc
 
+	retry time.Duration // the pause after a failed opening; owned by the joiner
+
 	// owned by the shard's goroutine
-	sub   *nats.Subscription
-	state roomState
-	head  room.Position
-	buf   []liveMsg
-	dirty bool // messages were lost that no later one may tell of: read to the log's end
-	lost  int  // messages that the client has dropped for a full channel, as far as known
+	sub     *nats.Subscription
+	state   roomState
+	head    room.Position
+	buf     []liveMsg
+	touched time.Time // when a message last came, or it was opened; a second exact
+	dirty   bool      // messages were lost that no later one may tell of: read to the log's end
+	lost    int       // messages that the client has dropped for a full channel, as far as known
 }
 
 // liveMsg is a republished message: what it says of the one before it in its room.
@@ -73,6 +83,7 @@ type shard struct {
 	cmds  chan func(*shard)
 	rooms map[string]*liveRoom // by live subject; owned by run
 	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
+	now   time.Time            // of the last tick; owned by run
 }
 
 func newShard(b *Bus) *shard {
@@ -82,6 +93,7 @@ func newShard(b *Bus) *shard {
 		cmds:  make(chan func(*shard), 1024),
 		rooms: make(map[string]*liveRoom),
 		slow:  make(map[string]bool),
+		now:   time.Now(),
 	}
 }
 
@@ -94,11 +106,7 @@ func (b *Bus) shardOfSubject(subject string) *shard {
 // Neither blocks on the network.
 func (b *Bus) Listen(name room.Name, sink Room) (stop func()) {
 	policy := b.cfg.Policies.Of(name)
-	subjects := subjectsOf(name, &policy)
-	lr := &liveRoom{log: roomLog{name: name, subject: subjects.pub}, subject: subjects.live, sink: sink}
-	if policy.Stored() {
-		lr.log.stream = b.streams[policy.Namespace]
-	}
+	lr := &liveRoom{log: b.logOf(name, &policy), subject: liveSubject(name, &policy), sink: sink}
 	lr.ctx, lr.cancel = context.WithCancel(b.ctx)
 	s := b.shardOfSubject(lr.subject)
 	s.post(func(s *shard) { s.add(lr) })
@@ -121,7 +129,7 @@ func (s *shard) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case s.now = <-tick.C:
 			s.checkDropped()
 		case <-s.bus.ctx.Done():
 			return
@@ -129,6 +137,20 @@ func (s *shard) run() {
 			cmd(s)
 		case msg := <-s.in:
 			s.receive(msg)
+			s.receiveWaiting()
+		}
+	}
+}
+
+// receiveWaiting takes some of the messages that wait: a select of many channels for
+// each would cost as much as the message.
+func (s *shard) receiveWaiting() {
+	for range shardBurst {
+		select {
+		case msg := <-s.in:
+			s.receive(msg)
+		default:
+			return
 		}
 	}
 }
@@ -140,7 +162,7 @@ func (s *shard) add(lr *liveRoom) {
 		s.remove(old)
 	}
 	s.rooms[lr.subject] = lr
-	s.bus.wg.Go(func() { s.bus.open(lr, s) })
+	s.bus.joinerOf(lr).add(lr)
 }
 
 func (s *shard) remove(lr *liveRoom) {
@@ -226,7 +248,14 @@ func (s *shard) deliver(lr *liveRoom, m *room.Message) {
 	if s.bus.log.Enabled(s.bus.ctx, slog.LevelDebug) {
 		s.bus.log.Debug("receive", "hop", 3, "room", m.Room, "id", m.ID)
 	}
-	lr.head = m.Position
+	lr.head, lr.touched = m.Position, s.now
+	if lr.log.stream != nil {
+		lr.log.stream.sawSeq(m.Position.Seq)
+	}
+	if m.IsPurge() {
+		lr.sink.Purged(m.Position)
+		return
+	}
 	lr.sink.Append(m)
 }
 
@@ -244,7 +273,10 @@ func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position)
 		}
 		return
 	}
-	lr.sub, lr.head = sub, head
+	lr.sub, lr.head, lr.touched = sub, head, s.now
+	if lr.log.stream != nil && head.Epoch != lr.log.stream.knownEpoch() {
+		lr.dirty = true // the log was replaced meanwhile
+	}
 	lr.sink.Opened(head)
 	s.settle(lr)
 }

@@ -3,9 +3,8 @@ package bus
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -45,41 +44,62 @@ type published struct {
 
 // publishEphemeral sends to the nodes that have the room now. Nobody acknowledges.
 func (b *Bus) publishEphemeral(p *room.Publication, policy *room.Policy) (room.Ack, error) {
-	body, id, err := encodeEphemeral(p, time.Now())
-	if err != nil {
-		return room.Ack{}, err
-	}
-	if err := b.pub.Publish(subjectsOf(p.Room, policy).live, body); err != nil {
+	body, id := encodeEphemeral(p, time.Now())
+	if err := b.pub.Publish(liveSubject(p.Room, policy), body); err != nil {
 		return room.Ack{}, unavailable(err)
 	}
-	b.log.Debug("store", "hop", 2, "room", p.Room, "id", id, "stored", false)
-	return room.Ack{ID: id}, nil
+	ack := room.Ack{ID: id}
+	b.traceStore(p, ack)
+	return ack, nil
+}
+
+// traceStore leaves the trace of hop 2.
+func (b *Bus) traceStore(p *room.Publication, ack room.Ack) {
+	if b.log.Enabled(b.ctx, slog.LevelDebug) {
+		b.log.Debug("store", "hop", 2, "room", p.Room, "id", ack.ID, "stored", ack.Stored, "duplicate", ack.Duplicate)
+	}
 }
 
 // call is one publication until its outcome is known.
 type call struct {
 	// static
-	ctx    context.Context //nolint:containedctx // the caller's, for the life of the call
-	pub    *room.Publication
-	stream *logStream
-	keyed  bool      // the caller gave a message id
-	hold   time.Time // until then it waits for a connection that is away; zero = until ctx ends
-	done   func(room.Ack, error)
+	ctx      context.Context //nolint:containedctx // the caller's, for the life of the call
+	pub      *room.Publication
+	stream   *logStream
+	keyed    bool                  // the caller gave a message id
+	hold     time.Time             // until then it waits for a connection that is away; zero = until ctx ends
+	sequence *Sequence             // it has a place in; nil = none
+	done     func(room.Ack, error) // called once, see complete
+
+	// static once it has started
+	subject string
+	msgID   string
+	began   time.Time
 
 	// guarded by publisher.mu
-	msg     *nats.Msg // body ends with the newest attempt's check
+	body    []byte    // ends with the newest attempt's check
 	tries   []try     // those that may have been stored, newest last
+	first   [1]try    // where tries begins
 	due     time.Time // when to act: the attempt has timed out, or a retry is due
 	backoff time.Duration
-	newest  uint64    // the token of the newest attempt
-	began   time.Time // of the first attempt
-	looking bool      // a duplicate's record is being read
-	lastErr error     // why the newest attempt could not be sent
+	newest  uint64 // the token of the newest attempt
+	looking bool   // a duplicate's record is being read
+	lastErr error  // why the newest attempt could not be sent
 	ended   bool
 }
 
 // unsure reports whether the message may be stored. The publisher's mu guards it.
 func (c *call) unsure() bool { return len(c.tries) > 0 }
+
+// checkOf returns the check of an attempt. The publisher's mu guards it.
+func (c *call) checkOf(token uint64) uint32 {
+	for _, t := range c.tries {
+		if t.token == token {
+			return t.check
+		}
+	}
+	return 0
+}
 
 // try is one attempt.
 type try struct {
@@ -92,22 +112,23 @@ func (b *Bus) newCall(ctx context.Context, p *room.Publication, policy *room.Pol
 }
 
 // prepare encodes the call's message once.
-func (c *call) prepare() error {
-	body, err := encodeRecord(c.pub, time.Now())
-	if err != nil {
-		return err
-	}
-	id := newMsgID()
+func (c *call) prepare(now time.Time) {
+	c.began, c.backoff, c.tries = now, firstBackoff, c.first[:0]
+	c.subject = pubSubject(c.pub.Room, &c.stream.policy)
+	c.body = encodeRecord(c.pub, now)
 	if c.keyed {
-		id = msgID(c.pub.Room, c.pub.MessageID)
+		c.msgID = msgID(c.pub.Room, c.pub.MessageID)
+	} else {
+		c.msgID = newMsgID()
 	}
-	policy := c.stream.policy
-	c.msg = &nats.Msg{
-		Subject: subjectsOf(c.pub.Room, &policy).pub,
-		Header:  nats.Header{nats.MsgIdHdr: []string{id}},
-		Data:    body,
+}
+
+// complete tells the outcome. It must be called once, without publisher.mu.
+func (c *call) complete(ack room.Ack, err error) {
+	if c.sequence != nil {
+		c.sequence.ended(c)
 	}
-	return nil
+	c.done(ack, err)
 }
 
 // busy is the error for a full window of unacknowledged publications.

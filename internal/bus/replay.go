@@ -28,8 +28,7 @@ const (
 func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
 	policy := b.cfg.Policies.Of(name)
 	if !policy.Stored() {
-		return room.Page{}, room.Errorf(room.Precondition, room.ReasonNoHistory,
-			"room is ephemeral: namespace %q keeps no history", policy.Namespace)
+		return room.Page{}, noHistory(&policy)
 	}
 	select {
 	case b.reads <- struct{}{}:
@@ -37,7 +36,9 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	return b.read(ctx, roomLog{name: name, stream: b.streams[policy.Namespace], subject: subjectsOf(name, &policy).pub}, after, limit)
+	page, err := b.read(ctx, b.logOf(name, &policy), after, limit)
+	showGap(&page, after)
+	return page, err
 }
 
 // roomLog is one stored room's part of its namespace's log.
@@ -47,7 +48,15 @@ type roomLog struct {
 	subject string
 }
 
-func (b *Bus) read(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {
+// logOf returns a room's log; an ephemeral room has none, only the name.
+func (b *Bus) logOf(name room.Name, policy *room.Policy) roomLog {
+	if !policy.Stored() {
+		return roomLog{name: name}
+	}
+	return roomLog{name: name, stream: b.streams[policy.Namespace], subject: pubSubject(name, policy)}
+}
+
+func (b *Bus) readAfter(ctx context.Context, l roomLog, after room.Position, limit int) (room.Page, error) {
 	switch {
 	case after.IsZero():
 		return b.readOldest(ctx, l, limit)

@@ -43,12 +43,8 @@ func (q *Sequence) Publish(ctx context.Context, p *room.Publication, done func(r
 		done(room.Ack{}, (&call{}).gaveUp(ctx.Err()))
 		return
 	}
-	c := q.bus.newCall(ctx, p, &policy, nil)
-	c.done = func(ack room.Ack, err error) {
-		<-q.window
-		q.next(p.Room)
-		done(ack, err)
-	}
+	c := q.bus.newCall(ctx, p, &policy, done)
+	c.sequence = q
 	q.mu.Lock()
 	behind, inFlight := q.waiting[p.Room]
 	if inFlight {
@@ -61,8 +57,10 @@ func (q *Sequence) Publish(ctx context.Context, p *room.Publication, done func(r
 	q.bus.acks.start(c)
 }
 
-// next starts what waits behind a publication that has ended.
-func (q *Sequence) next(name room.Name) {
+// ended gives back a call's place and starts what waits behind it.
+func (q *Sequence) ended(c *call) {
+	<-q.window
+	name := c.pub.Room
 	q.mu.Lock()
 	behind := q.waiting[name]
 	if len(behind) == 0 {
@@ -70,8 +68,8 @@ func (q *Sequence) next(name room.Name) {
 		q.mu.Unlock()
 		return
 	}
-	c := behind[0]
+	next := behind[0]
 	q.waiting[name] = behind[1:]
 	q.mu.Unlock()
-	q.bus.acks.start(c)
+	q.bus.acks.start(next)
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,6 +47,16 @@ type logStream struct {
 	mu     sync.Mutex
 	epoch  string // guarded by mu: the newest known
 	making bool   // guarded by mu: it is being made again
+	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
+	canary canary // guarded by mu
+
+	seen     atomic.Uint64 // the highest sequence of the epoch that is known to have been stored
+	renewing atomic.Bool   // it is being given another epoch
+
+	anchored string // of the newest anchor known; owned by keepAnchors once the bus is open
+
+	joins *joiner
+	audit *audit
 }
 
 func (s *logStream) knownEpoch() string {
@@ -60,12 +71,14 @@ type logInfo struct {
 	first, last uint64 // sequences
 	floor       uint64
 	size        uint64 // messages that it keeps of a room, without the anchor
+	leader      string // the server that leads it; empty if there is no cluster
 }
 
 // ensureStream makes the namespace's stream, or applies the policy to the one that
 // is there. A smaller history drops messages and needs AllowShrink.
 func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream, error) {
 	s := &logStream{name: streamName(policy.Namespace), policy: policy}
+	s.joins, s.audit = &joiner{bus: b, stream: s}, newAudit(b, s)
 	want := b.streamConfig(s)
 	for attempt := 0; ; attempt++ {
 		err := b.tryEnsure(ctx, s, want)
@@ -117,6 +130,9 @@ func (b *Bus) tryEnsure(ctx context.Context, s *logStream, want jetstream.Stream
 	if s.knownEpoch() == "" {
 		s.mu.Lock()
 		s.epoch = epoch
+		if info.Cluster != nil && info.Cluster.Name != "" {
+			s.leader = info.Cluster.Leader
+		}
 		s.mu.Unlock()
 	}
 	return b.applyLimits(ctx, s, want, info)
@@ -157,7 +173,7 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 		return nil
 	}
 	shrinks := want.MaxMsgsPerSubject < have.MaxMsgsPerSubject || want.MaxAge < have.MaxAge || want.MaxBytes < have.MaxBytes
-	if shrinks && info.State.Msgs > 0 && !b.cfg.AllowShrink {
+	if shrinks && !b.cfg.AllowShrink && !b.isEmpty(ctx, s) {
 		return fmt.Errorf("the configured history is smaller than the log's (%s) and would drop messages; start with --allow-shrink to accept it",
 			strings.Join(changes, ", "))
 	}
@@ -169,6 +185,14 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 	}
 	b.log.Info("log limits changed", "stream", s.name, "changes", strings.Join(changes, ", "))
 	return nil
+}
+
+// isEmpty reports whether no room has a message in the log. What nodes store there for
+// themselves does not count.
+func (b *Bus) isEmpty(ctx context.Context, s *logStream) bool {
+	rooms := pubPrefix + s.policy.Namespace + ".*.*"
+	first, err := b.leaderPosition(ctx, s, map[string]any{"seq": 1, "next_by_subj": rooms})
+	return err == nil && first.IsZero()
 }
 
 func limitChanges(have, want jetstream.StreamConfig) []string {
@@ -227,9 +251,13 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 			Last  uint64 `json:"last_seq"`
 		} `json:"state"`
 		Cluster *struct {
+			Name   string `json:"name"` // empty: a server that is alone names itself as the leader
 			Leader string `json:"leader"`
 		} `json:"cluster"`
 	}
+	s.mu.Lock()
+	epoch, seen := s.epoch, s.seen.Load() // before the leader answers
+	s.mu.Unlock()
 	if err := b.apiRequest(ctx, "STREAM.INFO."+s.name, nil, &r); err != nil {
 		return logInfo{}, err
 	}
@@ -246,9 +274,36 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	if info.epoch == "" {
 		return logInfo{}, unavailable(fmt.Errorf("stream %s has no %s metadata: it was not made by roomcast", s.name, metaEpoch))
 	}
+	if r.Cluster != nil && r.Cluster.Name != "" {
+		info.leader = r.Cluster.Leader
+	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
 	b.noteEpoch(s, info)
+	if info.epoch == epoch && info.last < seen {
+		b.renew(s, info, seen)
+	}
+	b.noteLeader(s, info)
 	return info, nil
+}
+
+// noteLeader has the rooms of a log looked at whose leader has changed: what the old
+// one did not republish, the new one does not either.
+func (b *Bus) noteLeader(s *logStream, info logInfo) {
+	s.mu.Lock()
+	before := s.leader
+	s.leader = info.leader
+	s.mu.Unlock()
+	if before != "" && before != info.leader {
+		b.log.Info("the log has another leader", "stream", s.name, "leader", info.leader, "before", before)
+		s.audit.soon(0)
+	}
+}
+
+// clustered reports whether the stream was in a cluster when last asked.
+func (s *logStream) clustered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader != ""
 }
 
 // noteEpoch tells every room of a log that has become another one.
@@ -256,8 +311,12 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 	s.mu.Lock()
 	changed := info.epoch != s.epoch
 	s.epoch = info.epoch
+	if changed {
+		s.seen.Store(info.last)
+	}
 	s.mu.Unlock()
 	if !changed {
+		s.sawSeq(info.last)
 		return
 	}
 	b.log.Error("the log was replaced by another; its rooms are told RESET", "stream", s.name, "epoch", info.epoch)

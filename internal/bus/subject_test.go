@@ -1,12 +1,11 @@
 package bus
 
 import (
+	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -25,7 +24,7 @@ func TestEncodeRoom(t *testing.T) {
 		"UPPER-_low": "UPPER-_low",
 	}
 	for name, want := range tests {
-		if got := encodeRoom(room.Name(name)); got != want {
+		if got := string(encodeRoom(nil, room.Name(name))); got != want {
 			t.Errorf("encodeRoom(%q) = %q, want %q", name, got, want)
 		}
 	}
@@ -42,7 +41,7 @@ func FuzzSubject(f *testing.F) {
 		if err != nil {
 			return
 		}
-		token := encodeRoom(name)
+		token := string(encodeRoom(nil, name))
 		if strings.ContainsAny(token, ".*> \t\r\n") || token == "" || len(token) > 3*room.MaxNameLen {
 			t.Fatalf("token %q", token)
 		}
@@ -51,7 +50,7 @@ func FuzzSubject(f *testing.F) {
 			t.Fatalf("%q became %q and came back as %q (%v)", s, token, back, err)
 		}
 		policy := room.DefaultPolicy()
-		if got := strings.Count(subjectsOf(name, &policy).pub, "."); got != 4 {
+		if got := strings.Count(pubSubject(name, &policy), "."); got != 4 {
 			t.Fatalf("%d dots in the subject", got)
 		}
 	})
@@ -75,31 +74,41 @@ func decodeToken(token string) (string, error) {
 	return b.String(), nil
 }
 
-func TestRecord(t *testing.T) {
+func TestStoredAt(t *testing.T) {
 	t.Parallel()
-	now := time.UnixMilli(1_700_000_000_000)
-	for _, kind := range []room.PayloadKind{room.Text, room.JSON, room.Data} {
-		p := &room.Publication{
-			Room: "a", Payload: room.Payload{Kind: kind, Bytes: []byte(`"x"`)}, Event: "e", TTL: time.Minute, ExcludeUser: "u",
+	tests := map[string]struct {
+		seq uint64
+		ok  bool
+	}{
+		`{"stream":"RC_a","seq":7}`:                      {7, true},
+		`{"stream":"RC_a","seq":999999999999999999}`:     {999999999999999999, true},
+		`{"stream":"RC_a","seq":9999999999999999999}`:    {},
+		`{"stream":"RC_a","seq":7,"duplicate": true}`:    {},
+		`{"stream":"RC_a","domain":"d","seq":7}`:         {},
+		`{"stream":"RC_a","seq":}`:                       {},
+		`{"stream":"RC_a","seq":7`:                       {},
+		`{"stream":"RC_a","seq":-7}`:                     {},
+		`{"stream":"RC_a","seq": 7}`:                     {},
+		`{"error":{"code":503},"stream":"RC_a","seq":0}`: {},
+		``: {},
+	}
+	for ack, want := range tests {
+		if seq, ok := storedAt([]byte(ack)); seq != want.seq || ok != want.ok {
+			t.Errorf("storedAt(%s) = %d, %v; want %d, %v", ack, seq, ok, want.seq, want.ok)
 		}
-		body, err := encodeRecord(p, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 2 { // a retry draws another check
-			check := setCheck(body)
-			got, err := decodeRecord(body, "a", "epoch", 7, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pos := room.Position{Epoch: "epoch", Seq: 7, Check: check}
-			want := &room.Message{
-				Room: "a", ID: pos.String(), Position: pos, Event: "e", Payload: p.Payload,
-				ExcludeUser: "u", Expires: now.Add(time.Minute), Time: now,
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Error(diff)
-			}
+	}
+}
+
+// TestPartition: the digits are a part of every stored subject, so they must never
+// change.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	for _, name := range []room.Name{"a", "orders:42", "user:ü", "x.y"} {
+		h := fnv.New32a()
+		h.Write([]byte(name))
+		want := fmt.Sprintf("%02x", h.Sum32()&0xff)
+		if got := string(partition(nil, name)); got != want {
+			t.Errorf("partition(%q) = %s, want %s", name, got, want)
 		}
 	}
 }

@@ -30,6 +30,8 @@ func (s *session) clock(now time.Time) {
 		s.shut(closeNoAuth)
 	case caller != nil && caller.Expired(now):
 		s.shut(closeExpired)
+	case s.stalled(now):
+		s.shut(closeStalled)
 	case w.full && !now.Before(w.stuck.Add(writeTimeout)):
 		// If its reader is held back because answers wait, they are what the peer does not
 		// read.
@@ -45,6 +47,12 @@ func (s *session) clock(now time.Time) {
 	case s.pingDue(now):
 		s.ping(now)
 	}
+}
+
+// stalled reports whether the peer owes the rest of a message for too long.
+func (s *session) stalled(now time.Time) bool {
+	by := s.stallBy.Load()
+	return by != 0 && now.UnixNano() >= by
 }
 
 // pingDue reports whether a ping is to be written now.
@@ -96,6 +104,9 @@ func (s *session) reclock() {
 		earlier(s.since.Add(authTimeout))
 	case !caller.Expires.IsZero():
 		earlier(caller.Expires.Add(auth.Leeway))
+	}
+	if by := s.stallBy.Load(); by != 0 {
+		earlier(time.Unix(0, by))
 	}
 	if !w.pongBy.IsZero() {
 		earlier(w.pongBy)

@@ -199,7 +199,10 @@ func TestConnectionEndedIsLogged(t *testing.T) {
 // panics breaks where a part of a session calls out.
 type panics struct{}
 
-func (panics) write([][]byte) (int64, bool, error) {
+func (panics) write(frames [][]byte) (int64, bool, error) {
+	if len(frames) == 0 {
+		return 0, false, nil
+	}
 	panic("writing") //nolint:forbidigo // what the test is about
 }
 
@@ -229,7 +232,7 @@ func TestPanicCostsOneSocket(t *testing.T) {
 				if part == "flusher" {
 					p.want(`{"subscribed":{"room":"b","position":"@10"}}`)
 					synctest.Wait()
-					for s := range w.gw.sessions {
+					for _, s := range w.gw.all() {
 						s.w.sock = panics{}
 					}
 				}
@@ -252,6 +255,21 @@ func TestPanicCostsOneSocket(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPanicInClock: a panic while the clocks are looked at costs one socket.
+func TestPanicInClock(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		w.guest("")
+		synctest.Wait()
+		for _, s := range w.gw.all() {
+			s.w.sock = panics{} // the ping will find it
+			s.signal()
+		}
+		elapse(defaultPing + 2*closeGrace)
+		w.wantCloses(map[string]int{"1011": 1})
+	})
 }
 
 func TestClosingReasonsFit(t *testing.T) {

@@ -136,9 +136,7 @@ func (f *flusher) sweep(now time.Time) {
 	limit := now.UnixNano()
 	for i := 0; i < len(f.due); i++ {
 		if f.due[i] <= limit {
-			s := f.sessions[i]
-			s.clock(now)
-			s.reclock()
+			f.sessions[i].guardedClock(now)
 		}
 	}
 }

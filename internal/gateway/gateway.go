@@ -53,9 +53,11 @@ type Gateway struct {
 	proxies  proxyList
 	upgrader websocket.Upgrader
 	drain    drain
+	degraded degraded
 	flushers []*flusher
 	next     atomic.Uint32 // flusher
 	pollers  pollers
+	workers  workers
 	writers  sync.WaitGroup // the flushers
 	stopped  sync.Once
 
@@ -121,6 +123,7 @@ func (g *Gateway) stop() {
 	})
 	g.writers.Wait()
 	g.pollers.stop()
+	g.workers.wg.Wait()
 }
 
 // Handler serves the public listener's paths.
@@ -170,7 +173,7 @@ func (g *Gateway) Connections() int {
 // begun meanwhile the peer is sent elsewhere.
 func (g *Gateway) serve(s *session, caller *auth.Caller) {
 	if g.add(s) {
-		go s.run(caller)
+		go s.begin(caller)
 		return
 	}
 	s.cancel()
@@ -186,7 +189,7 @@ func (g *Gateway) add(s *session) bool {
 	if g.drain.begun() {
 		return false
 	}
-	s.w.sock = s.newSocket(s.conn)
+	s.open()
 	g.sessions[s] = struct{}{}
 	g.wg.Add(1)
 	g.cfg.Metrics.Connections.Inc()

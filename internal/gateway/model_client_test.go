@@ -310,7 +310,7 @@ func (w *model) connect(rng *rand.Rand, h habit) *modelClient {
 	w.mu.Lock()
 	w.clients = append(w.clients, c)
 	w.mu.Unlock()
-	go c.s.run(w.caller(c.user))
+	go c.s.begin(w.caller(c.user))
 	return c
 }
 

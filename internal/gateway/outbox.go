@@ -19,13 +19,13 @@ const (
 // outbox is what a socket's writer is told: control frames in order, cursors that
 // have news, and how to close.
 type outbox struct {
-	answered chan struct{} // one slot: the queue has shrunk
-	waiting  atomic.Bool   // there are control frames
+	waiting atomic.Bool // there are control frames
 
 	mu      sync.Mutex // guards what follows
 	control [][]byte
 	bytes   int
-	owed    int // answers that a publication in flight will queue
+	owed    int           // answers that a publication in flight will queue
+	shrank  chan struct{} // not nil: who waits for room; closed when the queue shrinks
 	behind  []*hub.Cursor
 	end     *closing
 }
@@ -49,22 +49,40 @@ func (o *outbox) owe() {
 
 func (o *outbox) pay() {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.owed--
-	o.mu.Unlock()
-	o.shrunk()
+	o.shrunkLocked()
 }
 
 // full reports whether no further request may be read.
 func (o *outbox) full() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.fullLocked()
+}
+
+func (o *outbox) fullLocked() bool {
 	return len(o.control)+o.owed >= maxControlFrames || o.bytes >= maxControlBytes
 }
 
-func (o *outbox) shrunk() {
-	select {
-	case o.answered <- struct{}{}:
-	default:
+// untilRoom returns what is closed once the queue has shrunk; nil if it has room.
+func (o *outbox) untilRoom() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.fullLocked() {
+		return nil
+	}
+	if o.shrank == nil {
+		o.shrank = make(chan struct{})
+	}
+	return o.shrank
+}
+
+// shrunkLocked tells who waits. The lock is held.
+func (o *outbox) shrunkLocked() {
+	if o.shrank != nil {
+		close(o.shrank)
+		o.shrank = nil
 	}
 }
 
@@ -104,6 +122,7 @@ func (o *outbox) takeControl(dst [][]byte) [][]byte {
 	dst = append(dst, o.control...)
 	o.control, o.bytes = nil, 0
 	o.waiting.Store(false)
+	o.shrunkLocked()
 	return dst
 }
 

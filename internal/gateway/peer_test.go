@@ -11,12 +11,17 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"google.golang.org/protobuf/proto"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // peer is a client of a world: gorilla's, which answers pings while it reads.
 type peer struct {
-	t  testing.TB
-	ws *websocket.Conn
+	t      testing.TB
+	ws     *websocket.Conn
+	format wire.Format // what it sends and shows is JSON all the same
 }
 
 // dial opens a socket. path is what follows /v1/ws; an empty token sends none.
@@ -26,6 +31,12 @@ func (w *world) dial(path, token string) *peer {
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
+	return w.offer(path, header)
+}
+
+// offer opens a socket with a header, whose subprotocol counts.
+func (w *world) offer(path string, header http.Header) *peer {
+	w.t.Helper()
 	dialer := websocket.Dialer{NetDialContext: w.listener.dial}
 	ws, answer, err := dialer.DialContext(context.Background(), "ws://node/v1/ws"+path, header)
 	if err != nil {
@@ -33,7 +44,8 @@ func (w *world) dial(path, token string) *peer {
 	}
 	_ = answer.Body.Close()
 	w.t.Cleanup(func() { _ = ws.Close() })
-	return &peer{t: w.t, ws: ws}
+	format, _ := wire.FormatOf(ws.Subprotocol())
+	return &peer{t: w.t, ws: ws, format: format}
 }
 
 // guest opens a socket of a guest and reads its welcome.
@@ -47,7 +59,18 @@ func (w *world) guest(path string) *peer {
 func (p *peer) send(frames ...string) {
 	p.t.Helper()
 	for _, f := range frames {
-		if err := p.ws.WriteMessage(websocket.TextMessage, []byte(f)); err != nil {
+		kind, data := websocket.TextMessage, []byte(f)
+		if p.format == wire.Protobuf {
+			frame, err := wire.JSON.DecodeClient(data)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			kind = websocket.BinaryMessage
+			if data, err = proto.Marshal(frame); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+		if err := p.ws.WriteMessage(kind, data); err != nil {
 			p.t.Fatalf("send %s: %v", f, err)
 		}
 	}
@@ -67,7 +90,14 @@ const patience = time.Hour
 func (p *peer) next() (string, error) {
 	_ = p.ws.SetReadDeadline(time.Now().Add(patience))
 	kind, data, err := p.ws.ReadMessage()
-	if err == nil && kind != websocket.TextMessage {
+	switch {
+	case err != nil:
+	case kind == websocket.BinaryMessage && p.format == wire.Protobuf:
+		var frame roomcastv1.ServerFrame
+		if err = proto.Unmarshal(data, &frame); err == nil {
+			data = wire.JSON.EncodeServer(&frame)
+		}
+	case kind != websocket.TextMessage || p.format != wire.JSON:
 		err = fmt.Errorf("frame of kind %d", kind)
 	}
 	return shown(data), err

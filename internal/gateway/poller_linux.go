@@ -10,51 +10,61 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller tells sockets when the kernel takes more of them: one epoll, whose own
-// descriptor Go's runtime waits for, so that no thread does.
+// poller tells sessions that their descriptors are ready for something: one epoll,
+// one-shot, whose own descriptor Go's runtime waits for, so that no thread does.
 type poller struct {
-	file *os.File // static, as raw
-	raw  syscall.RawConn
-	done chan struct{} // closed when run has ended
+	// static
+	events uint32 // what for
+	tell   func(s *session)
+	file   *os.File
+	raw    syscall.RawConn
+	done   chan struct{} // closed when run has ended
 
-	mu      sync.Mutex // guards sockets
-	sockets map[int32]*fdSocket
+	mu       sync.Mutex // guards sessions
+	sessions []*session // by descriptor
 }
 
-// pollers makes a gateway's poller when it is first needed.
+// pollers are a gateway's: made when first needed.
 type pollers struct {
-	mu   sync.Mutex
-	poll *poller
+	mu      sync.Mutex
+	in, out *poller
 }
 
-func (p *pollers) get() (*poller, error) {
+// get returns the pollers for reading and for writing.
+func (p *pollers) get() (in, out *poller, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.poll != nil {
-		return p.poll, nil
+	if p.in != nil {
+		return p.in, p.out, nil
 	}
-	poll, err := newPoller()
-	if err != nil {
-		return nil, err
+	if in, err = newPoller(unix.EPOLLIN, (*session).readable); err != nil {
+		return nil, nil, err
 	}
-	p.poll = poll
-	go poll.run()
-	return poll, nil
+	if out, err = newPoller(unix.EPOLLOUT, (*session).ready); err != nil {
+		_ = in.file.Close()
+		return nil, nil, err
+	}
+	go in.run()
+	go out.run()
+	p.in, p.out = in, out
+	return in, out, nil
 }
 
-// stop ends the poller and waits for it. No socket may use it any more.
+// stop ends the pollers and waits for them. No session may use them any more.
 func (p *pollers) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.poll == nil {
+	if p.in == nil {
 		return
 	}
-	_ = p.poll.file.Close()
-	<-p.poll.done
-	p.poll = nil
+	for _, poll := range []*poller{p.in, p.out} {
+		_ = poll.file.Close()
+		<-poll.done
+	}
+	p.in, p.out = nil, nil
 }
 
-func newPoller() (*poller, error) {
+func newPoller(events uint32, tell func(s *session)) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -67,20 +77,17 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("epoll: %w", err), file.Close())
 	}
-	return &poller{file: file, raw: raw, done: make(chan struct{}), sockets: make(map[int32]*fdSocket)}, nil
+	return &poller{events: events, tell: tell, file: file, raw: raw, done: make(chan struct{})}, nil
 }
 
-// await has a full socket told once it takes more. fd is open: its connection's
+// await has a session told once its descriptor is ready. fd is open: its connection's
 // RawConn holds it.
-func (p *poller) await(fd int, s *fdSocket) error {
-	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(fd)} //nolint:gosec // a descriptor
+func (p *poller) await(fd int, s *session) error {
 	op := unix.EPOLL_CTL_MOD
-	if s.fd.Swap(event.Fd) == 0 {
+	if p.enter(fd, s) {
 		op = unix.EPOLL_CTL_ADD
-		p.mu.Lock()
-		p.sockets[event.Fd] = s
-		p.mu.Unlock()
 	}
+	event := unix.EpollEvent{Events: p.events | unix.EPOLLONESHOT, Fd: int32(fd)} //nolint:gosec // a descriptor
 	var err error
 	if ctl := p.raw.Control(func(epfd uintptr) { err = unix.EpollCtl(int(epfd), op, fd, &event) }); ctl != nil { //nolint:gosec // a descriptor
 		return fmt.Errorf("epoll: %w", ctl)
@@ -91,22 +98,36 @@ func (p *poller) await(fd int, s *fdSocket) error {
 	return nil
 }
 
-// forget takes a socket out of the table before its connection is closed. The kernel
-// forgets the descriptor with its close.
-func (p *poller) forget(s *fdSocket) {
-	fd := s.fd.Load()
-	if fd == 0 {
-		return
-	}
+// enter puts a session into the table. It reports whether the descriptor is new.
+func (p *poller) enter(fd int, s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sockets[fd] == s {
-		delete(p.sockets, fd)
+	if fd >= len(p.sessions) {
+		p.sessions = append(p.sessions, make([]*session, fd+1-len(p.sessions))...)
+	}
+	fresh := p.sessions[fd] != s
+	p.sessions[fd] = s
+	return fresh
+}
+
+// forget takes a session out of the table before its connection is closed. The kernel
+// forgets the descriptor with its close.
+func (p *poller) forget(fd int, s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if fd < len(p.sessions) && p.sessions[fd] == s {
+		p.sessions[fd] = nil
 	}
 }
 
-// run tells sockets until the poller is stopped. An event may be of a descriptor that
-// was closed and opened again meanwhile: who is told too much only tries a write.
+func (p *poller) at(fd int32) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions[fd]
+}
+
+// run tells sessions until the poller is stopped. An event may be of a descriptor that
+// was closed and opened again meanwhile: who is told too much only tries in vain.
 func (p *poller) run() {
 	defer close(p.done)
 	events := make([]unix.EpollEvent, 256)
@@ -121,11 +142,8 @@ func (p *poller) run() {
 			return
 		}
 		for _, e := range events[:n] {
-			p.mu.Lock()
-			s := p.sockets[e.Fd]
-			p.mu.Unlock()
-			if s != nil {
-				s.ready()
+			if s := p.at(e.Fd); s != nil {
+				p.tell(s)
 			}
 		}
 	}

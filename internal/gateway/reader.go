@@ -3,9 +3,9 @@ package gateway
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/auth"
@@ -25,49 +25,113 @@ const (
 	maxBadRequests = 3 // in a row; then 4400
 )
 
-// readLoop reads the socket until it ends.
-func (s *session) readLoop(caller *auth.Caller) {
-	s.reader.frames = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
+// readBuffers are the buffers of those who read just now.
+var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }} //nolint:gochecknoglobals // a pool
+
+// readFirst lets the socket in and begins to read it.
+func (s *session) readFirst(caller *auth.Caller) {
+	s.reader.frames.maxMessage = s.maxMessage()
+	s.reader.rate = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
 	s.reader.bytes = budget{perSecond: bytesPerSec, burst: bytesBurst, left: bytesBurst, at: s.since}
 	if caller != nil {
 		s.welcome(caller)
 		s.subscribeQueries()
 	}
-	frames := newFrameReader(maxExpansion*s.gw.cfg.Policies.MaxPayload() + frameOverhead)
-	buf := make([]byte, readBuffer)
-	stall := stallClock{conn: s.conn}
+	s.read()
+}
+
+// readable has a worker read a parked socket.
+func (s *session) readable() {
+	if s.reading.CompareAndSwap(false, true) {
+		s.gw.workers.push(s)
+	}
+}
+
+// read reads the socket until it has nothing more and is parked, or ends. A socket
+// that cannot be parked is waited for.
+func (s *session) read() {
+	buf := readBuffers.Get().(*[readBuffer]byte) //nolint:forcetypeassert // the pool has nothing else
+	defer readBuffers.Put(buf)
 	for {
-		stall.set(frames)
-		n, err := s.conn.Read(buf)
-		if n > 0 {
-			if err := s.feed(frames, buf[:n]); err != nil {
-				s.refuseRest(err)
+		n, err := s.in.Read(buf[:])
+		if n > 0 && !s.take(buf[:n]) {
+			break
+		}
+		if s.parking != nil && s.drained(n, err) {
+			s.reading.Store(false)
+			if err = s.parking.park(); err == nil {
 				return
+			}
+			if !s.reading.CompareAndSwap(false, true) {
+				return // it was told at the same time
 			}
 		}
 		if err != nil {
-			s.readFailed(err)
-			return
+			s.gone()
+			break
 		}
 	}
+	s.readEnded()
 }
 
-// stallClock gives each message that has begun stallTimeout to end.
-type stallClock struct {
-	conn      net.Conn
-	running   bool
-	completed uint64 // messages when it was set
-}
-
-func (c *stallClock) set(frames *frameReader) {
-	switch partial := frames.Partial(); {
-	case partial && (!c.running || c.completed != frames.completed):
-		_ = c.conn.SetReadDeadline(time.Now().Add(stallTimeout))
-		c.running, c.completed = true, frames.completed
-	case !partial && c.running:
-		_ = c.conn.SetReadDeadline(time.Time{})
-		c.running = false
+// drained reports whether a read found the end of what is there.
+func (s *session) drained(n int, err error) bool {
+	if err != nil {
+		return errors.Is(err, os.ErrDeadlineExceeded)
 	}
+	return n < readBuffer && s.in == io.Reader(s.parking) // TLS may hold more itself
+}
+
+// readEnded says that nothing of the socket is read any more.
+func (s *session) readEnded() {
+	s.shut(closeGone) // if nothing else has ended it
+	s.readDone.Store(true)
+	s.signal()
+}
+
+// take hands bytes to the frame reader and reports whether more may follow. After a
+// fault it reads on, for nothing, until the connection is closed by the peer or by
+// the flusher: closing it over bytes that nobody has read would reset it, and the
+// peer could lose the close frame.
+func (s *session) take(p []byte) (more bool) {
+	if s.reader.faulty {
+		return true
+	}
+	frames := &s.reader.frames
+	err := s.feed(frames, p)
+	switch fault, ok := errors.AsType[*closeError](err); {
+	case ok:
+		word, detail, _ := strings.Cut(fault.reason, " ")
+		s.shut(closing{code: fault.code, word: word, detail: detail})
+		s.reader.faulty = true
+		s.stallBy.Store(0)
+	case err != nil:
+		return false
+	default:
+		s.noteStall(frames)
+	}
+	return true
+}
+
+// noteStall gives each message that has begun stallTimeout to end.
+func (s *session) noteStall(frames *frameReader) {
+	switch partial := frames.Partial(); {
+	case partial && (s.stallBy.Load() == 0 || s.reader.completed != frames.completed):
+		s.reader.completed = frames.completed
+		s.stallBy.Store(time.Now().Add(stallTimeout).UnixNano())
+		s.signal()
+	case !partial && s.stallBy.Load() != 0:
+		s.stallBy.Store(0)
+	}
+}
+
+// maxMessage is how many bytes one message of the client may have.
+func (s *session) maxMessage() int {
+	payload := s.gw.cfg.Policies.MaxPayload()
+	if s.format == wire.JSON {
+		payload *= maxExpansion
+	}
+	return payload + frameOverhead
 }
 
 // feed hands bytes to the frame reader. After an error it takes no more.
@@ -78,7 +142,7 @@ func (s *session) feed(frames *frameReader, p []byte) error {
 	read := frames.frames - before
 	s.gw.cfg.Metrics.FramesReceived.Add(float64(read))
 	now := time.Now()
-	inTime := s.reader.frames.take(now, float64(read))
+	inTime := s.reader.rate.take(now, float64(read))
 	if !s.reader.bytes.take(now, float64(len(p))) || !inTime {
 		s.shut(closeTooFast) // and go on: the peer's close frame may follow
 	}
@@ -87,32 +151,6 @@ func (s *session) feed(frames *frameReader, p []byte) error {
 
 // errPeerClosed stops the frame reader after the peer's close frame.
 var errPeerClosed = errors.New("the peer closed")
-
-// refuseRest ends the reading after an error of feed.
-func (s *session) refuseRest(err error) {
-	if fault, ok := errors.AsType[*closeError](err); ok {
-		word, detail, _ := strings.Cut(fault.reason, " ")
-		s.shut(closing{code: fault.code, word: word, detail: detail})
-		s.discard()
-	}
-}
-
-func (s *session) readFailed(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.shut(closeStalled)
-		s.discard()
-		return
-	}
-	s.gone()
-}
-
-// discard reads on until the connection is closed, by the peer or by run: closing it
-// over bytes that nobody has read would reset it, and the peer could lose the close
-// frame.
-func (s *session) discard() {
-	_ = s.conn.SetReadDeadline(time.Time{})
-	_, _ = io.Copy(io.Discard, s.conn)
-}
 
 // onClose answers the peer's close frame with the same code, RFC 6455 §5.5.1.
 func (s *session) onClose(code uint16, _ string) error {
@@ -168,9 +206,13 @@ func (s *session) onMessage(op opcode, payload []byte) error {
 func (s *session) waitForRoom() bool {
 	if s.out.full() {
 		s.hold(func() {
-			for s.out.full() && s.ctx.Err() == nil {
+			for s.ctx.Err() == nil {
+				answered := s.out.untilRoom()
+				if answered == nil {
+					return
+				}
 				select {
-				case <-s.out.answered:
+				case <-answered:
 				case <-s.ctx.Done():
 				}
 			}
@@ -183,7 +225,9 @@ func (s *session) waitForRoom() bool {
 // meanwhile, so its clock starts again afterwards.
 func (s *session) hold(f func()) {
 	s.held.Store(true)
+	s.gw.workers.block()
 	defer func() {
+		s.gw.workers.unblock()
 		s.resumed.Store(time.Now().UnixNano())
 		s.held.Store(false)
 	}()

@@ -19,13 +19,16 @@ const (
 	requestTimeout = 15 * time.Second // for one request's answer
 )
 
-// requests is what the read loop owns.
+// requests is what a session's reader owns: whoever reads it just now.
 type requests struct {
-	rooms  map[room.Name]*hub.Cursor
-	seq    Sequence // made by the first publish
-	bad    int      // malformed requests in a row
-	frames budget
-	bytes  budget
+	frames    frameReader
+	faulty    bool   // nothing more of the peer counts
+	completed uint64 // messages when stallBy was set
+	rooms     map[room.Name]*hub.Cursor
+	seq       Sequence // made by the first publish
+	bad       int      // malformed requests in a row
+	rate      budget   // of frames
+	bytes     budget
 }
 
 // welcome lets the socket in. Its frame is the first: it is queued before anyone else
@@ -42,14 +45,14 @@ func (s *session) welcome(caller *auth.Caller) {
 	if s.gw.drain.begun() {
 		s.tellDrain()
 	}
+	s.tellDegraded()
 }
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.
 func (s *session) subscribeQueries() {
-	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout) // for all of them
-	defer cancel()
+	by := time.Now().Add(requestTimeout) // for all of them
 	for _, name := range s.queries {
-		s.answer(0, s.subscribe(ctx, 0, &roomcastv1.ClientFrame_Subscribe{Room: name}))
+		s.answer(0, s.subscribe(by, 0, &roomcastv1.ClientFrame_Subscribe{Room: name}))
 	}
 	s.queries = nil
 }
@@ -68,9 +71,7 @@ func (s *session) handle(f *roomcastv1.ClientFrame) {
 	}
 	switch r := f.GetRequest().(type) {
 	case *roomcastv1.ClientFrame_Subscribe_:
-		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
-		s.answer(id, s.subscribe(ctx, id, r.Subscribe))
-		cancel()
+		s.answer(id, s.subscribe(time.Now().Add(requestTimeout), id, r.Subscribe))
 	case *roomcastv1.ClientFrame_Unsubscribe_:
 		s.answer(id, s.unsubscribe(id, r.Unsubscribe))
 	case *roomcastv1.ClientFrame_Publish_:
@@ -90,7 +91,7 @@ func (s *session) answer(id uint32, err error) {
 	e := room.AsError(err)
 	s.gw.cfg.Metrics.Rejects.WithLabelValues(string(e.Reason)).Inc()
 	if e.Kind == room.Internal {
-		s.log.Error("request failed", "err", err)
+		s.log().Error("request failed", "err", err)
 	}
 	s.reply(wire.ErrorFrame(id, e))
 }
@@ -127,7 +128,7 @@ func (s *session) authenticate(id uint32, token string) {
 	}
 }
 
-func (s *session) subscribe(ctx context.Context, id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
+func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
 	name, err := room.ParseName(r.GetRoom(), "subscribe.room")
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func (s *session) subscribe(ctx context.Context, id uint32, r *roomcastv1.Client
 	if old == nil && len(s.reader.rooms) >= maxRooms {
 		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
 	}
-	c, pos, err := s.join(ctx, name, after)
+	c, pos, err := s.join(by, name, after)
 	if err != nil {
 		return err
 	}
@@ -165,8 +166,8 @@ func (s *session) subscribe(ctx context.Context, id uint32, r *roomcastv1.Client
 }
 
 // join waits for the room's place in the log.
-func (s *session) join(ctx context.Context, name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
-	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(ctx, name, after, s) })
+func (s *session) join(by time.Time, name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
+	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(s.ctx, by, name, after, s) })
 	return c, pos, err
 }
 

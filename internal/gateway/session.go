@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -24,30 +25,33 @@ type session struct {
 	id      string // unique in the cluster
 	format  wire.Format
 	remote  string
-	log     *slog.Logger
 	since   time.Time
 	ctx     context.Context //nolint:containedctx // the socket's life
 	cancel  context.CancelFunc
 	flusher *flusher
-	flushed chan struct{} // closed once the flusher has let the session go
-	queries []string      // ?room= of the request; owned by readLoop
+	queries []string // ?room= of the request; owned by the reader
 
-	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by readLoop
+	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by the reader
 
-	reader requests // owned by readLoop
-	out    outbox   // its own lock
-	w      writer   // owned by the flusher's goroutine
+	in      io.Reader // static after open
+	parking *fdSocket // static after open; nil: a goroutine waits in Read
+	reader  requests  // owned by the reader
+	out     outbox    // its own lock
+	w       writer    // owned by the flusher's goroutine
 
-	queued   atomic.Bool // in the flusher's queue
-	writable atomic.Bool // the socket takes more
-	readDone atomic.Bool // the read loop has ended
-	dropped  atomic.Bool // the connection is closed
+	queued   atomic.Bool  // in the flusher's queue
+	writable atomic.Bool  // the socket takes more
+	readDone atomic.Bool  // the reader has ended
+	reading  atomic.Bool  // a worker reads; else the socket is parked
+	stallBy  atomic.Int64 // when the message that has begun must be whole, Unix nanoseconds; 0 = none has
+	dropped  atomic.Bool  // the connection is closed
 
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
 	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
 	told     atomic.Bool  // the peer knows that this node is draining
 	received atomic.Int64 // bytes
+	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
 
 func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, queries []string) *session {
@@ -57,30 +61,28 @@ func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, qu
 		conn:    conn,
 		id:      id,
 		remote:  remote,
-		log:     g.log.With("connection", id),
 		since:   time.Now(),
 		queries: queries,
 		format:  format,
 		flusher: g.nextFlusher(),
-		flushed: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reader.rooms = make(map[room.Name]*hub.Cursor)
-	s.out.answered = make(chan struct{}, 1)
+	s.reading.Store(true) // by begin
 	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
 	return s
 }
 
-// run serves the socket until it is closed. caller is nil if the first frame has to
-// bring the token.
-func (s *session) run(caller *auth.Caller) {
-	defer s.gw.remove(s)
+// begin serves the socket. caller is nil if the first frame has to bring the token.
+func (s *session) begin(caller *auth.Caller) {
 	s.signal() // its clocks run from now on
-	s.guard("reader", func() { s.readLoop(caller) })
-	s.shut(closeGone) // if nothing else has ended it
-	s.readDone.Store(true)
-	s.signal()
-	<-s.flushed
+	s.guard("reader", func() { s.readFirst(caller) })
+}
+
+// end is the session's last: neither its reader nor its flusher has anything to do
+// with it any more.
+func (s *session) end() {
+	defer s.gw.remove(s)
 	_ = s.conn.Close()
 	s.guard("leave", func() {
 		for _, c := range s.reader.rooms {
@@ -90,18 +92,19 @@ func (s *session) run(caller *auth.Caller) {
 	s.ended()
 }
 
-// guard runs a part of the session and reports whether it came to its end: a panic
-// costs this socket, not the process.
-func (s *session) guard(part string, f func()) (ok bool) {
+// guard runs a part of the session: a panic costs this socket, not the process.
+func (s *session) guard(part string, f func()) {
+	ok := false
 	defer func() {
 		if ok {
 			return
 		}
-		s.log.Error("panic", "part", part, "panic", recover(), "stack", string(debug.Stack()))
+		s.log().Error("panic", "part", part, "panic", recover(), "stack", string(debug.Stack()))
 		s.shut(closeInternal)
+		s.readEnded()
 	}()
 	f()
-	return true
+	ok = true
 }
 
 // ended logs the one line that every connection leaves.
@@ -116,8 +119,12 @@ func (s *session) ended() {
 	if how.refused != nil {
 		attrs = append(attrs, "err", how.refused)
 	}
-	s.log.Info("connection ended", attrs...)
+	s.log().Info("connection ended", attrs...)
 }
+
+// log returns a logger that names the connection. It is made when needed: most
+// sockets log one line in their life.
+func (s *session) log() *slog.Logger { return s.gw.log.With("connection", s.id) }
 
 // User returns whose socket it is; empty before authentication.
 func (s *session) User() string {
@@ -173,6 +180,9 @@ func (s *session) gone() {
 func (s *session) drop() {
 	s.dropped.Store(true)
 	_ = belowTLS(s.conn).Close()
+	if s.parking != nil {
+		s.readable() // nothing else would tell its reader
+	}
 }
 
 // belowTLS returns the connection that TLS, if any, runs on.

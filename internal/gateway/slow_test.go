@@ -323,3 +323,44 @@ func stay(p *peer, messages int) {
 		}
 	}
 }
+
+// TestManyRoomsResume: one session with the most rooms, all of which resume at once from the log.
+func TestManyRoomsResume(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		const rooms, per = 1000, 20
+		for i := range rooms {
+			for j := range per {
+				w.bus.append(room.Name(fmt.Sprint("r", i)), fmt.Sprint(j))
+			}
+		}
+		p := w.guest("")
+		go func() {
+			for i := range rooms {
+				_ = p.ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":1,"subscribe":{"room":"r%d","after":%q}}`, i, at(15).String()))
+				<-time.After(6 * time.Millisecond)
+			}
+		}()
+		next := map[string]int{}
+		total := 0
+		for total < rooms*(per-5) {
+			got, err := p.next()
+			if err != nil {
+				t.Fatalf("after %d: %v", total, err)
+			}
+			if !strings.HasPrefix(got, "m ") {
+				continue
+			}
+			f := strings.Fields(got)
+			if f[2] != fmt.Sprint(5+next[f[1]]) {
+				t.Fatalf("got %s, want %d", got, 5+next[f[1]])
+			}
+			next[f[1]]++
+			total++
+		}
+		if n := w.bus.readCount(); n > rooms {
+			t.Errorf("%d reads of %d logs", n, rooms)
+		}
+	})
+}

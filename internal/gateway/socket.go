@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"net"
 	"slices"
 	"sync"
@@ -17,16 +18,19 @@ type socket interface {
 	close()
 }
 
-// newSocket returns the write side of a connection: the kernel's own where that can
-// be asked without waiting, else one with a goroutine for each write.
-func (s *session) newSocket(conn net.Conn) socket {
-	if sock := s.newTLSSocket(conn); sock != nil {
-		return sock
+// open makes the session's two sides of its connection. Where the kernel can be asked
+// without waiting, TLS on top or not, reads are parked and writes do not wait; else
+// a goroutine reads and each write has one.
+func (s *session) open() {
+	s.in = s.conn
+	if sock := s.newFDSocket(s.conn); sock != nil {
+		s.in, s.parking, s.w.sock = sock, sock, sock
+		return
 	}
-	if sock := s.newFDSocket(conn); sock != nil {
-		return sock
+	s.w.sock = &waitingSocket{conn: s.conn, ready: s.ready}
+	if conn, ok := s.conn.(*tls.Conn); ok {
+		s.openTLS(conn)
 	}
-	return &waitingSocket{conn: conn, ready: s.ready}
 }
 
 // waitingSocket writes through a goroutine that waits for the peer: for systems

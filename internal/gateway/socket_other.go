@@ -2,7 +2,10 @@
 
 package gateway
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // vector is the scratch of writev on Linux.
 type vector struct{}
@@ -14,4 +17,11 @@ type pollers struct{}
 
 func (*pollers) stop() {}
 
-func (*session) newFDSocket(net.Conn) socket { return nil }
+// fdSocket is never made here.
+type fdSocket struct{ waitingSocket }
+
+func (*session) newFDSocket(net.Conn) *fdSocket { return nil }
+
+func (*fdSocket) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func (*fdSocket) park() error { return errors.ErrUnsupported }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 )
 
 // NewTLSListener returns a listener whose connections speak TLS and can be written by
@@ -38,6 +39,7 @@ type recordConn struct {
 	signal  func()     // not nil: records are buffered; called when TLS has one of its own
 	writing bool       // the records are of the flusher, who knows
 	records []byte
+	parking *fdSocket // not nil: reads do not wait
 }
 
 // NetConn returns the connection below.
@@ -60,10 +62,34 @@ func (c *recordConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *recordConn) buffer(signal func()) {
+// Read reads records: after the handshake without waiting, if the connection can.
+func (c *recordConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	parking := c.parking
+	c.mu.Unlock()
+	if parking != nil {
+		return parking.Read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+// hand gives the connection to a session.
+func (c *recordConn) hand(signal func(), parking *fdSocket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.signal = signal
+	c.signal, c.parking = signal, parking
+}
+
+// SetWriteDeadline does nothing once records are buffered: TLS ends its good-bye with
+// a deadline that has passed, which would be the connection's.
+func (c *recordConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	buffered := c.signal != nil
+	c.mu.Unlock()
+	if buffered {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
 }
 
 func (c *recordConn) setWriting(on bool) {
@@ -93,17 +119,21 @@ type tlsSocket struct {
 // hold in memory, beside one frame.
 const maxPlain = 32 << 10
 
-func (s *session) newTLSSocket(conn net.Conn) socket {
-	tc, ok := conn.(*tls.Conn)
+// openTLS makes the sides of a connection that came from a listener of
+// [NewTLSListener]; another one is left as it is.
+func (s *session) openTLS(conn *tls.Conn) {
+	below, ok := conn.NetConn().(*recordConn)
 	if !ok {
-		return nil
+		return
 	}
-	below, ok := tc.NetConn().(*recordConn)
-	if !ok {
-		return nil
+	sock := &tlsSocket{conn: conn, below: below, plain: &s.flusher.plain}
+	if fd := s.newFDSocket(below.Conn); fd != nil {
+		sock.raw, s.parking = fd, fd
+	} else {
+		sock.raw = &waitingSocket{conn: below.Conn, ready: s.ready}
 	}
-	below.buffer(s.signal)
-	return &tlsSocket{conn: tc, below: below, raw: s.newSocket(below.Conn), plain: &s.flusher.plain}
+	below.hand(s.signal, s.parking)
+	s.w.sock = sock
 }
 
 func (t *tlsSocket) write(frames [][]byte) (n int64, full bool, err error) {

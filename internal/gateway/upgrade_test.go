@@ -38,11 +38,12 @@ func newEdge(t *testing.T, withTLS bool, change func(*Config)) *edge {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(gw.Handler())
-	if withTLS {
-		server.StartTLS()
-	} else {
-		server.Start()
+	if withTLS { // through the listener that a node has
+		borrowed := httptest.NewTLSServer(http.NotFoundHandler())
+		server.Listener = NewTLSListener(server.Listener, &tls.Config{Certificates: borrowed.TLS.Certificates})
+		borrowed.Close()
 	}
+	server.Start()
 	t.Cleanup(func() {
 		gw.Drain(t.Context(), 0)
 		cfg.Hub.Close()

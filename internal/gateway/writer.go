@@ -41,6 +41,13 @@ func (s *session) guardedTurn(now time.Time) (more bool) {
 	return s.turn(now)
 }
 
+// guardedClock is clock, at the price of this socket if it panics.
+func (s *session) guardedClock(now time.Time) {
+	defer s.reclock()
+	defer s.guardFlusher()
+	s.clock(now)
+}
+
 // guardFlusher ends a session whose writing has panicked: that costs this socket, not
 // the process.
 func (s *session) guardFlusher() {
@@ -48,7 +55,7 @@ func (s *session) guardFlusher() {
 	if cause == nil {
 		return
 	}
-	s.log.Error("panic", "part", "flusher", "panic", cause, "stack", string(debug.Stack()))
+	s.log().Error("panic", "part", "flusher", "panic", cause, "stack", string(debug.Stack()))
 	s.shut(closeInternal)
 	s.w.sock, s.w.full, s.w.closed = nil, true, true // it writes nothing more
 	s.drop()
@@ -170,7 +177,6 @@ func (s *session) sendControl() {
 		w.unsent = append(w.unsent, frame...)
 	}
 	clear(f.control)
-	s.out.shrunk()
 }
 
 // serve gives turns to the cursors that need them, at most maxFrames in all. Rooms
@@ -223,7 +229,7 @@ func (s *session) finish(end closing, now time.Time) {
 			w.sock.close()
 		}
 		w.let = true
-		close(s.flushed)
+		go s.end()
 	}
 }
 

@@ -41,6 +41,7 @@ type Cursor struct {
 
 	// owned by the lane's goroutine after Start
 	spot   spot
+	slow   bool    // its subscriber was full and it has not been current since
 	resume *resume // nil: there is nothing special about what comes next
 }
 
@@ -66,7 +67,6 @@ type spot struct {
 // resume is what a cursor needs while it is not simply live.
 type resume struct {
 	head     room.Position // messages up to it are older than the subscription
-	live     bool          // it has been current once: it is slow, not resuming
 	shared   bool          // the page that was asked for last may be one for another place
 	lag      uint64        // how far behind the head it was when last looked at
 	lost     uint8         // how many times in a row it was no nearer
@@ -104,16 +104,22 @@ func (c *Cursor) Start() {
 // Leave ends the cursor: Deliver is not called for it any more, but for a call that
 // has begun. It may be called again.
 func (c *Cursor) Leave() {
+	if c.takeOut() {
+		c.part.room.hub.release(c.part.room)
+	}
+}
+
+// takeOut takes the cursor out of its room and reports whether it was there.
+func (c *Cursor) takeOut() bool {
 	r := c.part.room
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if c.left.Swap(true) {
-		r.mu.Unlock()
-		return
+		return false
 	}
 	c.part.remove(c)
 	r.formats[c.format]--
-	r.mu.Unlock()
-	r.hub.release(r)
+	return true
 }
 
 // replayed reports whether a message is older than the subscription.

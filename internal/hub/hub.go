@@ -47,8 +47,9 @@ type Hub struct {
 	mu    sync.Mutex
 	rooms map[room.Name]*Room // guarded by mu
 
-	warmMu sync.Mutex // after Room.mu
-	warm   []*Room    // whose ring may hold something
+	warmMu  sync.Mutex // guards what follows; after Room.mu
+	warm    []*Room    // whose ring may hold something
+	cooling bool       // cool will be called
 }
 
 // New returns a hub without rooms.
@@ -73,18 +74,17 @@ func New(cfg Config) *Hub {
 func (h *Hub) Close() { h.reads.close() }
 
 // Join makes a cursor in a room after a position: the zero position means from now
-// on. It waits until the room's place in the log is known, or ctx ends (kind
-// Unavailable). The cursor delivers nothing before its Start; the returned position
-// is where it stands, empty in an ephemeral room. The caller must Leave.
-func (h *Hub) Join(ctx context.Context, name room.Name, after room.Position, sub Subscriber) (*Cursor, room.Position, error) {
+// on. It waits until the room's place in the log is known, or ctx ends or the time by
+// has come (kind Unavailable). The cursor delivers nothing before its Start; the
+// returned position is where it stands, empty in an ephemeral room. The caller must
+// Leave.
+func (h *Hub) Join(ctx context.Context, by time.Time, name room.Name, after room.Position, sub Subscriber) (*Cursor, room.Position, error) {
 	r := h.hold(name)
-	select {
-	case <-r.opened:
-	case <-ctx.Done():
+	if err := r.wait(ctx, by); err != nil {
 		h.release(r)
 		return nil, room.Position{}, &room.Error{
 			Kind: room.Unavailable, Reason: room.ReasonBusUnavailable,
-			Msg: "the room's log does not answer", RetryAfter: waitRetry, Err: ctx.Err(),
+			Msg: "the room's log does not answer", RetryAfter: waitRetry, Err: err,
 		}
 	}
 	c, pos := r.join(after, sub)
@@ -137,13 +137,27 @@ func (h *Hub) keepWarm(r *Room) {
 	h.warmMu.Lock()
 	defer h.warmMu.Unlock()
 	h.warm = append(h.warm, r)
-	if len(h.warm) == 1 {
+	h.coolLater()
+}
+
+// shelve keeps a page that was read.
+func (h *Hub) shelve(r *Room, pg *page) {
+	h.shelf.put(r, pg)
+	h.warmMu.Lock()
+	defer h.warmMu.Unlock()
+	h.coolLater()
+}
+
+// coolLater has cool called, once. The lock is held.
+func (h *Hub) coolLater() {
+	if !h.cooling {
+		h.cooling = true
 		time.AfterFunc(idleAfter, h.cool)
 	}
 }
 
-// cool empties the rings of rooms that have been idle, and looks again later while
-// there are others.
+// cool empties the rings of rooms that have been idle and forgets pages that nobody
+// has used, and looks again later while there are others.
 func (h *Hub) cool() {
 	h.warmMu.Lock()
 	list := h.warm
@@ -156,12 +170,11 @@ func (h *Hub) cool() {
 			busy = append(busy, r)
 		}
 	}
-	h.shelf.cool(now)
+	empty := h.shelf.cool(now)
 	h.warmMu.Lock()
 	defer h.warmMu.Unlock()
-	timerRuns := len(h.warm) > 0
-	h.warm = append(h.warm, busy...)
-	if len(h.warm) > 0 && !timerRuns {
-		time.AfterFunc(idleAfter, h.cool)
+	h.warm, h.cooling = append(h.warm, busy...), false
+	if len(h.warm) > 0 || !empty {
+		h.coolLater()
 	}
 }

@@ -160,7 +160,7 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 func (w *world) join(name room.Name, after room.Position) (*Cursor, *reader) {
 	w.t.Helper()
 	r := &reader{w: w, user: "ann"}
-	c, pos, err := w.Join(w.t.Context(), name, after, r)
+	c, pos, err := w.Join(w.t.Context(), time.Now().Add(time.Minute), name, after, r)
 	if err != nil {
 		w.t.Fatalf("join: %v", err)
 	}
@@ -268,7 +268,7 @@ func TestNothingBeforeStartOrAfterLeave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
 	r := &reader{w: w}
-	c, _, err := w.Join(t.Context(), "a", room.Position{}, r)
+	c, _, err := w.Join(t.Context(), time.Now().Add(time.Minute), "a", room.Position{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestFormats(t *testing.T) {
 	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
 	c, text := w.join("a", room.Position{})
 	binary := &reader{w: w, format: wire.Protobuf}
-	other, _, err := w.Join(t.Context(), "a", room.Position{}, binary)
+	other, _, err := w.Join(t.Context(), time.Now().Add(time.Minute), "a", room.Position{}, binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -534,12 +534,18 @@ func TestEphemeral(t *testing.T) {
 	r.want(Current, append([]string{"gap OVERFLOW"}, texts(3, 10, "")...)...)
 }
 
-// TestTooSlow: a policy may close who falls out of the ring, but not who resumes.
+// TestTooSlow: a policy may close who is full and falls out of the ring, but not who
+// resumes.
 func TestTooSlow(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &pages{list: []room.Page{{Messages: messages(6, 16), Last: at(16), More: true}}}, func(_ *testing.T, w *world) {
 		c, r := w.join("strict:a", room.Position{})
-		c.append(11, 20)
+		r.room = -1
+		c.append(11, 11)
+		r.want(Full)
+		c.append(12, 20)
+		r.room = 0
+		r.Behind(c)
 		r.want(TooSlow)
 		_, resumed := w.join("strict:a", at(5))
 		resumed.wantRead(Current, texts(6, 20, " replayed")...)
@@ -579,9 +585,7 @@ func TestJoinWaitsForTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &quietSource{silent: true}
 		h := newWorld(t, source, &pages{})
-		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-		defer cancel()
-		_, _, err := h.Join(ctx, "a", room.Position{}, &reader{w: h})
+		_, _, err := h.Join(t.Context(), time.Now().Add(15*time.Second), "a", room.Position{}, &reader{w: h})
 		if e := room.AsError(err); e.Kind != room.Unavailable {
 			t.Errorf("got %v, want unavailable", err)
 		}
@@ -614,72 +618,5 @@ func TestRingBounds(t *testing.T) {
 	g.push(e)
 	if g.end-g.first != 1 {
 		t.Errorf("ring holds %d entries after one over the bound, want that one", g.end-g.first)
-	}
-}
-
-func TestAppendAllocs(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the process
-	w := newWorld(t, &quietSource{head: at(10)}, &pages{})
-	c, r := w.join("a", room.Position{})
-	m := message("a", 11)
-	deliver := func() {
-		c.part.room.Append(m)
-		for len(w.parts) > 0 {
-			w.lane.Walk(w.parts[0], now())
-			w.parts = w.parts[:0]
-		}
-		r.got = nil
-	}
-	// The frame; ring and scratch have grown before.
-	r.quiet = true
-	for range 20 {
-		deliver()
-	}
-	if n := testing.AllocsPerRun(100, deliver); n > 1 {
-		t.Errorf("a message allocates %v times from Append to Deliver, want once: its frame", n)
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	for _, cursors := range []int{1, 100, 1000} {
-		b.Run(fmt.Sprintf("cursors=%d", cursors), func(b *testing.B) {
-			w := newWorld(b, &quietSource{head: at(10)}, &pages{})
-			var c *Cursor
-			for range cursors {
-				c, _ = w.join("a", room.Position{})
-			}
-			m := message("a", 11)
-			b.ReportAllocs()
-			for b.Loop() {
-				c.part.room.Append(m)
-			}
-		})
-	}
-}
-
-// BenchmarkWalk is a pass over a room's cursors without the writing: what one delivery
-// costs beside it.
-func BenchmarkWalk(b *testing.B) {
-	for _, cursors := range []int{1, 1000, 10000} {
-		for _, batch := range []int{1, 8} {
-			b.Run(fmt.Sprintf("cursors=%d/messages=%d", cursors, batch), func(b *testing.B) {
-				w := newWorld(b, &quietSource{head: at(10)}, &pages{})
-				var c *Cursor
-				for range cursors {
-					cursor, r := w.join("a", room.Position{})
-					c, r.quiet = cursor, true
-				}
-				m := message("a", 11)
-				b.ReportAllocs()
-				for b.Loop() {
-					for range batch {
-						c.part.room.Append(m)
-					}
-					for w.lane.Walk(w.parts[0], now()) {
-					}
-					w.parts = w.parts[:0]
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*cursors*batch), "ns/delivery")
-			})
-		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // Bounds of one walk and of one cursor's share in it: a busy room must not hold up
 // the others of its lane.
 const (
-	sliceCursors = 64 // cursors of one Walk
+	sliceCursors = 16 // cursors of one Walk: a quarter of a millisecond of writing
 	maxFrames    = 64 // frames that one cursor gets at a time
 )
 
@@ -49,7 +49,7 @@ func (l *Lane) Walk(p *Part, now time.Time) (more bool) {
 	r.mu.Lock()
 	var done bool
 	l.slice, done = p.slice(l.slice[:0], sliceCursors)
-	l.window.look(&r.ring, l.slice)
+	l.window.look(&r.ring, l.slice, now)
 	r.mu.Unlock()
 	again := false
 	for _, c := range l.slice {
@@ -77,7 +77,7 @@ func (l *Lane) visit(c *Cursor, now time.Time) (again bool) {
 	switch {
 	case c.left.Load() || c.spot.next == w.end && c.resume == nil:
 		return false
-	case c.resume != nil || !w.plain || c.spot.next < w.first:
+	case c.resume != nil || !w.plain || c.spot.next < w.first || w.excludes(c):
 		switch l.serve(c, maxFrames, now) {
 		case Current:
 			return false
@@ -106,6 +106,7 @@ func (l *Lane) visit(c *Cursor, now time.Time) (again bool) {
 		}
 	}
 	if n < len(frames) {
+		c.slow = true
 		l.leaveWalk(c)
 		c.sub.Behind(c)
 		return false
@@ -156,10 +157,13 @@ func (l *Lane) serve(c *Cursor, limit int, now time.Time) State {
 		l.Trace(c)
 	}
 	if n < len(l.plan.frames) {
-		state = Full
+		state, c.slow = Full, true
 	}
-	if state == Current && !l.plan.ahead {
-		c.resume = nil // what comes next is simply live
+	if state == Current {
+		c.slow = false
+		if !l.plan.ahead {
+			c.resume = nil // what comes next is simply live
+		}
 	}
 	l.plan.forget()
 	return state
@@ -168,13 +172,20 @@ func (l *Lane) serve(c *Cursor, limit int, now time.Time) State {
 // window is what a ring has for the cursors of a slice.
 type window struct {
 	first, end uint64
-	plain      bool // everybody gets all of it
+	plain      bool // everybody but the excluded gets all of it
 	frames     [wire.Formats][][]byte
 	at         []room.Position
+	excluded   []exclusion
+}
+
+// exclusion is an entry that one user must not see.
+type exclusion struct {
+	entry uint64
+	user  string
 }
 
 // look takes what the cursors are behind by, while the room's lock is held.
-func (w *window) look(g *ring, cursors []*Cursor) {
+func (w *window) look(g *ring, cursors []*Cursor, now time.Time) {
 	w.first, w.end, w.plain = g.end, g.end, true
 	var formats [wire.Formats]bool
 	for _, c := range cursors {
@@ -184,9 +195,12 @@ func (w *window) look(g *ring, cursors []*Cursor) {
 	w.first = max(w.first, g.first)
 	for n := w.first; n < w.end; n++ {
 		e := g.at(n)
-		if !e.plain() {
+		if e.gap != nil || e.msg.Expired(now) {
 			w.plain = false
 			return
+		}
+		if e.msg.ExcludeUser != "" {
+			w.excluded = append(w.excluded, exclusion{n, e.msg.ExcludeUser})
 		}
 		w.at = append(w.at, e.msg.Position)
 		for f := range formats {
@@ -197,10 +211,23 @@ func (w *window) look(g *ring, cursors []*Cursor) {
 	}
 }
 
+// excludes reports whether the window has something that the cursor's user must not
+// see.
+func (w *window) excludes(c *Cursor) bool {
+	for _, x := range w.excluded {
+		if x.entry >= c.spot.next && x.user == c.sub.User() {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *window) forget() {
 	for f := range w.frames {
 		clear(w.frames[f])
 		w.frames[f] = w.frames[f][:0]
 	}
 	w.at = w.at[:0]
+	clear(w.excluded)
+	w.excluded = w.excluded[:0]
 }

@@ -53,8 +53,10 @@ func (p *Part) remove(c *Cursor) {
 
 // move puts the cursor at from into a hole and returns where there is a hole now.
 func (p *Part) move(from, hole int) int {
-	p.cursors[hole] = p.cursors[from]
-	p.cursors[hole].index = int32(hole) //nolint:gosec // an index
+	if from != hole { // else what stands there has moved already
+		p.cursors[hole] = p.cursors[from]
+		p.cursors[hole].index = int32(hole) //nolint:gosec // an index
+	}
 	return from
 }
 

@@ -16,11 +16,11 @@ type plan struct {
 	limit int // frames
 	now   time.Time
 
-	frames   [][]byte
-	after    []spot
-	messages []bool // which frames are messages
-	spot     spot   // after all of it, withheld messages too
-	ahead    bool   // the cursor has seen more than this node
+	frames [][]byte
+	after  []spot
+	gaps   []room.GapReason // of each frame; empty = a message
+	spot   spot             // after all of it, withheld messages too
+	ahead  bool             // the cursor has seen more than this node
 }
 
 // goOn is the state of a plan that is not finished.
@@ -29,6 +29,7 @@ const goOn State = 0xFF
 // make plans at most limit frames. It returns the cursor's state once they are
 // delivered.
 func (p *plan) make(c *Cursor, limit int, now time.Time) State {
+	p.forget() // a turn that panicked may have left something
 	p.c, p.room, p.limit, p.now, p.spot, p.ahead = c, c.part.room, limit, now, c.spot, false
 	p.room.mu.Lock()
 	defer p.room.mu.Unlock()
@@ -87,13 +88,16 @@ func (p *plan) add(frame []byte, at room.Position) {
 	p.spot.at = at
 	after := p.spot
 	after.next++
-	p.frames, p.after, p.messages = append(p.frames, frame), append(p.after, after), append(p.messages, true)
+	p.frames, p.after, p.gaps = append(p.frames, frame), append(p.after, after), append(p.gaps, "")
 }
 
 // fellOut decides about a cursor whose next message has left the ring.
 func (p *plan) fellOut() State {
-	slow := p.c.resume == nil || p.c.resume.live
-	if slow && p.room.Policy.Slow == room.SlowDisconnect {
+	if p.room.ring.purged() { // no fault of its own, and the log has no more
+		p.spot.next = p.room.ring.first
+		return goOn
+	}
+	if p.c.slow && p.room.Policy.Slow == room.SlowDisconnect {
 		return TooSlow
 	}
 	if !p.room.Policy.Stored() {
@@ -103,7 +107,7 @@ func (p *plan) fellOut() State {
 	}
 	p.spot.place = inLog
 	if p.c.resume == nil {
-		p.c.resume = &resume{live: true}
+		p.c.resume = &resume{}
 	}
 	return goOn
 }
@@ -123,8 +127,11 @@ func (p *plan) fromLog() State {
 		p.attach(p.room.ring.end, p.room.head)
 		p.tell(gap{reason: room.Reset, after: before, goesOn: p.room.head})
 		return goOn
+	case pg.gap != "" && pg.last.IsZero():
+		return p.fromEmptied(pg)
 	case pg.gap != "" && from == 0 && !p.spot.told:
-		return p.tellTruncated(pg)
+		p.tellTruncated(pg)
+		return goOn
 	case len(pg.entries) > 0:
 		return p.fromPage(pg, from)
 	case pg.last != p.spot.at && !pg.last.IsZero():
@@ -138,21 +145,29 @@ func (p *plan) fromLog() State {
 }
 
 // tellTruncated plans the gap that a page of the log begins with.
-func (p *plan) tellTruncated(pg *page) State {
+func (p *plan) tellTruncated(pg *page) {
 	g := gap{reason: room.Truncated, after: p.spot.at} // the next message tells where it goes on
-	if pg.last.IsZero() {                              // nothing was left of what was before the head
-		g.goesOn = p.room.ring.floor
-		if g.goesOn.Epoch != pg.head.Epoch || g.goesOn.Seq > pg.head.Seq {
-			return p.ask() // the log has what has been since
-		}
-		if p.spot.at.Epoch == g.goesOn.Epoch && p.spot.at.Seq > g.goesOn.Seq {
-			g.goesOn = p.spot.at // nothing comes again
-		}
-		p.attach(p.room.ring.message(), g.goesOn)
-	} else {
-		p.spot.told = true
+	if len(pg.entries) == 0 {                          // there is none, such as after a purge
+		g.goesOn = pg.last
 	}
+	p.spot.told = true
 	p.tell(g)
+}
+
+// fromEmptied goes on where a log has nothing left of what was before the head: at the
+// ring, unless that has lost something since.
+func (p *plan) fromEmptied(pg *page) State {
+	told, g := p.spot.told, gap{reason: room.Truncated, after: p.spot.at, goesOn: p.room.ring.floor}
+	if g.goesOn.Epoch != pg.head.Epoch || g.goesOn.Seq > pg.head.Seq {
+		return p.ask() // the log has what has been since
+	}
+	if p.spot.at.Epoch == g.goesOn.Epoch && p.spot.at.Seq > g.goesOn.Seq {
+		g.goesOn = p.spot.at // nothing comes again
+	}
+	p.attach(p.room.ring.message(), g.goesOn)
+	if !told {
+		p.tell(g)
+	}
 	return goOn
 }
 
@@ -176,7 +191,7 @@ func (p *plan) fromPage(pg *page, from int) State {
 		}
 		if !e.withheld(p.c.sub.User, p.now) {
 			p.frames = append(p.frames, e.frame(p.c.format, p.c.replayed(e.msg)))
-			p.after, p.messages = append(p.after, p.spot), append(p.messages, true)
+			p.after, p.gaps = append(p.after, p.spot), append(p.gaps, "")
 		}
 	}
 	return goOn
@@ -202,11 +217,10 @@ func (p *plan) ask() State {
 
 // tell plans a gap frame.
 func (p *plan) tell(g gap) {
-	p.room.hub.cfg.Metrics.Gaps.WithLabelValues(string(g.reason)).Inc()
 	frame := wire.ServerFrame(p.c.format, &roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Gap{Gap: &roomcastv1.Gap{
 		Room: string(p.room.Name), After: g.after.String(), Reason: string(g.reason), Position: g.goesOn.String(),
 	}}})
-	p.frames, p.after, p.messages = append(p.frames, frame), append(p.after, p.spot), append(p.messages, false)
+	p.frames, p.after, p.gaps = append(p.frames, frame), append(p.after, p.spot), append(p.gaps, g.reason)
 }
 
 // taken moves the cursor past the first n frames and returns how many of them are
@@ -219,9 +233,11 @@ func (p *plan) taken(n int) uint64 {
 		p.c.spot = p.after[n-1]
 	}
 	delivered := uint64(0)
-	for _, message := range p.messages[:n] {
-		if message {
+	for _, reason := range p.gaps[:n] {
+		if reason == "" {
 			delivered++
+		} else {
+			p.room.hub.cfg.Metrics.Gaps.WithLabelValues(string(reason)).Inc()
 		}
 	}
 	return delivered
@@ -230,7 +246,7 @@ func (p *plan) taken(n int) uint64 {
 func (p *plan) forget() {
 	clear(p.frames)
 	clear(p.after)
-	p.frames, p.after, p.messages = p.frames[:0], p.after[:0], p.messages[:0]
+	p.frames, p.after, p.gaps = p.frames[:0], p.after[:0], p.gaps[:0]
 	p.c, p.room, p.spot = nil, nil, spot{}
 }
 

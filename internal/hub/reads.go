@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // How the log is read for cursors.
 const (
 	maxReads    = 8                      // at a time
+	maxForOne   = maxReads - 2           // of one namespace: its log may hang
 	pageSize    = 256                    // messages of one read
 	readTimeout = 5 * time.Second        // for one read
 	logLag      = 50 * time.Millisecond  // before a log that is behind the ring is asked again
@@ -32,6 +34,7 @@ type reads struct {
 	asked   map[*Room][]*ask
 	queue   []*ask
 	running int
+	busy    map[string]int // reads that run, by namespace
 }
 
 // ask is a page that cursors wait for.
@@ -91,24 +94,48 @@ func (q *reads) close() {
 	q.work.Wait()
 }
 
-// run reads what is asked until nothing is.
+// run reads what is asked until there is nothing that it may.
 func (q *reads) run() {
 	for {
 		q.mu.Lock()
-		if len(q.queue) == 0 {
+		a := q.next()
+		if a == nil {
 			q.running--
 			q.mu.Unlock()
 			return
 		}
-		a := q.queue[0]
-		q.queue[0] = nil
-		q.queue = q.queue[1:]
-		wanted := q.wanted(a)
 		q.mu.Unlock()
-		if wanted {
-			q.read(a)
-		}
+		q.read(a)
+		q.mu.Lock()
+		q.busy[a.room.Policy.Namespace]--
+		q.mu.Unlock()
 	}
+}
+
+// next takes the first ask that somebody wants and whose namespace has not too many.
+// The lock is held.
+func (q *reads) next() *ask {
+	if q.busy == nil {
+		q.busy = make(map[string]int)
+	}
+	for i := 0; i < len(q.queue); i++ {
+		a := q.queue[i]
+		if q.busy[a.room.Policy.Namespace] >= maxForOne {
+			continue
+		}
+		if i == 0 {
+			q.queue[0] = nil
+			q.queue = q.queue[1:]
+		} else {
+			q.queue = slices.Delete(q.queue, i, i+1)
+		}
+		if q.wanted(a) {
+			q.busy[a.room.Policy.Namespace]++
+			return a
+		}
+		i--
+	}
+	return nil
 }
 
 // wanted drops an ask whose cursors have all left. The lock is held.
@@ -148,7 +175,7 @@ func (q *reads) read(a *ask) {
 		}
 		got, head = room.Page{Gap: room.Truncated}, a.room.at()
 	}
-	q.hub.shelf.put(a.room, newPage(a.after, got, head))
+	q.hub.shelve(a.room, newPage(a.after, got, head))
 	q.mu.Lock()
 	q.forget(a)
 	waiters := a.waiters

@@ -68,6 +68,34 @@ func TestPositionAheadOfThisNode(t *testing.T) {
 	})
 }
 
+// The last message of a room has left the log, which has gone on: who joins now gets
+// where the log is, who resumes from before has missed nothing.
+func TestRoomStandsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	mark := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq} }
+	inBubble(t, &pages{list: []room.Page{{}}}, func(_ *testing.T, w *world) {
+		c, first := w.join("a", room.Position{})
+		c.part.room.Stands(mark(20))
+		_, second := w.join("a", room.Position{})
+		_, third := w.join("a", mark(15))
+		third.wantRead(Current)
+		if c.part.room.head != mark(20) {
+			w.t.Errorf("the room stands at %v", c.part.room.head)
+		}
+		c.append(25, 25)
+		c.part.room.Stands(mark(30)) // its ring has the message still
+		_, fourth := w.join("a", mark(24))
+		for _, r := range []*reader{first, second, third} {
+			r.want(Current, "m 25")
+		}
+		fourth.wantRead(Current, "m 25 replayed")
+		c.append(31, 31)
+		for _, r := range []*reader{first, second, third, fourth} {
+			r.want(Current, "m 31")
+		}
+	})
+}
+
 // A socket resumes after the last message of a page that goes on with records that
 // nobody can read: the page has nothing for it, but leads on.
 func TestPageEndsUnreadable(t *testing.T) {

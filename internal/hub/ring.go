@@ -20,6 +20,7 @@ type gap struct {
 	reason room.GapReason
 	after  room.Position
 	goesOn room.Position // where the room goes on; zero: the next message tells
+	purge  bool          // those whose next message has left the ring by it pass it, too
 }
 
 // from returns the gap as it is for who stands at a position. Who resumed ahead of this
@@ -44,11 +45,6 @@ func (e *entry) frame(f wire.Format, replayed bool) []byte {
 		e.frames[f][kind] = wire.MessageFrame(f, e.msg, replayed)
 	}
 	return e.frames[f][kind]
-}
-
-// plain reports whether everybody gets the entry, at any time.
-func (e *entry) plain() bool {
-	return e.gap == nil && e.msg.ExcludeUser == "" && e.msg.Expires.IsZero()
 }
 
 // withheld reports whether user must not see the message, or nobody any more at now.
@@ -137,12 +133,22 @@ func (g *ring) clear(floor room.Position, torn bool) {
 	g.slots, g.first, g.bytes, g.floor, g.torn = nil, g.end, 0, floor, torn
 }
 
-// shrink forgets all entries: the log has them, and tells the gap too.
-func (g *ring) shrink() {
-	for g.first < g.end {
+// trim forgets the oldest entries down to n.
+func (g *ring) trim(n uint64) {
+	for g.end-g.first > n {
 		g.drop()
 	}
+}
+
+// shrink forgets all entries: the log has them, and tells the gap too.
+func (g *ring) shrink() {
+	g.trim(0)
 	g.slots = nil
+}
+
+// purged reports whether the ring begins with a purge.
+func (g *ring) purged() bool {
+	return g.first < g.end && g.at(g.first).gap != nil && g.at(g.first).gap.purge
 }
 
 // message returns the number of the first message, or the end: a gap before it is

@@ -85,6 +85,39 @@ func (r *Room) Opened(head room.Position) {
 	close(r.opened)
 }
 
+// wait waits until the room is open. Most are: then it costs nothing.
+func (r *Room) wait(ctx context.Context, by time.Time) error {
+	select {
+	case <-r.opened:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(time.Until(by))
+	defer timer.Stop()
+	select {
+	case <-r.opened:
+		return nil
+	case <-timer.C:
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stands says where the room stands in the log now: it has no message there any more.
+// Who joins from now on gets that position; cursors keep theirs.
+func (r *Room) Stands(head room.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || !r.open {
+		return
+	}
+	r.head, r.known = head, room.Position{Epoch: head.Epoch}
+	if r.ring.first == r.ring.end {
+		r.ring.clear(head, false)
+	}
+}
+
 // Append is hop 4: it encodes the room's next message once for each format in use and
 // queues the parts that have cursors. It never blocks.
 func (r *Room) Append(m *room.Message) {
@@ -112,15 +145,35 @@ func (r *Room) Append(m *room.Message) {
 func (r *Room) Break(reason room.GapReason, head room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.head
-	r.head, r.known, r.last = head, head, time.Now()
-	r.ring.clear(head, reason == room.Truncated)
-	r.hub.shelf.drop(r)
-	r.push(entry{gap: &gap{reason: reason, after: before, goesOn: head}})
+	r.restart(gap{reason: reason, after: r.head, goesOn: head}, reason == room.Truncated)
 }
+
+// Purged says that what the log had before the marker was removed. Every cursor before
+// it passes one gap, at the marker, wherever it is: nothing else is left of what it
+// has not had.
+func (r *Room) Purged(marker room.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restart(gap{reason: room.Truncated, after: r.head, goesOn: marker, purge: true}, false)
+}
+
+// restart empties the ring and lets the room go on after a gap.
+func (r *Room) restart(g gap, torn bool) {
+	r.head, r.known, r.last = g.goesOn, g.goesOn, time.Now()
+	r.ring.clear(g.goesOn, torn)
+	r.hub.shelf.drop(r)
+	r.push(entry{gap: &g})
+}
+
+// keepFor is how many messages a ring keeps for each cursor once all have passed
+// them: who comes back is likely to have been one of them.
+const keepFor = 4
 
 // push appends an entry to the ring and queues the parts.
 func (r *Room) push(e entry) {
+	if cursors, behind := r.cursors(); !behind {
+		r.ring.trim(keepFor * uint64(cursors)) //nolint:gosec // a count
+	}
 	r.ring.push(e)
 	if !r.warm {
 		r.warm = true
@@ -136,7 +189,7 @@ func (r *Room) push(e entry) {
 func (r *Room) cool(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ended && (now.Sub(r.last) < idleAfter || r.behind()) {
+	if _, behind := r.cursors(); !r.ended && (now.Sub(r.last) < idleAfter || behind) {
 		return false
 	}
 	r.ring.shrink()
@@ -144,19 +197,18 @@ func (r *Room) cool(now time.Time) bool {
 	return !r.warm
 }
 
-// behind reports whether a cursor has not been given all that the ring holds.
-func (r *Room) behind() bool {
-	cursors := 0
+// cursors counts those of the room, and reports whether one may not have been given
+// all that the ring holds.
+func (r *Room) cursors() (all int, behind bool) {
 	for _, n := range r.formats {
-		cursors += n
+		all += n
 	}
+	walking := 0
 	for _, p := range r.parts {
-		if p.queued {
-			return true
-		}
-		cursors -= len(p.cursors)
+		behind = behind || p.queued
+		walking += len(p.cursors)
 	}
-	return cursors > 0
+	return all, behind || walking < all
 }
 
 // part returns the part of a lane.

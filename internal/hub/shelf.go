@@ -114,16 +114,18 @@ func (s *shelf) drop(r *Room) {
 	delete(s.rooms, r)
 }
 
-// cool forgets pages that nobody has used for a while.
-func (s *shelf) cool(now time.Time) {
+// cool forgets pages that nobody has used for a while. It reports whether none is
+// left.
+func (s *shelf) cool(now time.Time) (empty bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for last := s.recent.Back(); last != nil; last = s.recent.Back() {
 		if pg, ok := last.Value.(*page); ok && now.Sub(pg.used) < idleAfter {
-			return
+			return false
 		}
 		s.removeLast()
 	}
+	return true
 }
 
 func (s *shelf) removeLast() {

@@ -42,6 +42,8 @@ type Metrics struct {
 	Received       prometheus.Counter // messages handed to the hub, in order and once
 	Deliveries     prometheus.Counter // message frames written, one for each socket
 	Holes          prometheus.Counter // holes seen by the sequence check or the audit
+	AuditedRooms   prometheus.Counter // rooms that the audit has compared with the log
+	AuditRepairs   prometheus.Counter // holes that only the audit found
 	FilledMessages prometheus.Counter // messages read from the log because republish lost them
 	BusDuplicates  prometheus.Counter // messages that the bus brought twice
 	BusDropped     prometheus.Counter // messages dropped because a channel was full; they are filled
@@ -52,6 +54,7 @@ type Metrics struct {
 
 	BusConnected  prometheus.Gauge   // 1 while connected, else 0
 	BusReconnects prometheus.Counter // connections made again
+	CanarySeconds prometheus.Gauge   // seconds that this node's newest canary took through the log and back
 	BusInMessages prometheus.Counter // messages from NATS of any kind, control traffic included
 
 	registry *prometheus.Registry
@@ -74,6 +77,8 @@ func New() *Metrics {
 		Received:       counter("received_total", "Messages that came from the bus and were handed on, in order and once."),
 		Deliveries:     counter("deliveries_total", "Messages written to sockets, one for each socket."),
 		Holes:          counter("holes_total", "Holes seen between the messages of a room."),
+		AuditedRooms:   counter("audited_rooms_total", "Rooms that the audit has compared with the log, each time."),
+		AuditRepairs:   counter("audit_repairs_total", "Holes that only the audit found: nothing came after them."),
 		FilledMessages: counter("filled_messages_total", "Messages read from the log because republish lost them."),
 		BusDuplicates:  counter("bus_duplicates_total", "Messages that the bus brought twice and that were left out."),
 		BusDropped:     counter("bus_dropped_total", "Messages dropped because a channel was full; the log fills them in."),
@@ -82,6 +87,7 @@ func New() *Metrics {
 
 		BusConnected:  gauge("bus_connected", "1 while this node is connected to NATS, else 0."),
 		BusReconnects: counter("bus_reconnects_total", "Connections to NATS that were made again."),
+		CanarySeconds: gauge("canary_seconds", "Seconds that the newest canary took through the log and back; 0 on an embedded NATS."),
 		BusInMessages: counter("bus_in_messages_total", "Messages from NATS of any kind, control traffic included."),
 
 		registry: prometheus.NewRegistry(),
@@ -110,9 +116,9 @@ func (m *Metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.Connections, m.Rooms, m.FramesReceived, m.Closes, m.Rejects, m.Gaps,
 		m.Published, m.PublishSeconds,
-		m.Received, m.Deliveries, m.Holes, m.FilledMessages, m.BusDuplicates, m.BusDropped,
+		m.Received, m.Deliveries, m.Holes, m.AuditedRooms, m.AuditRepairs, m.FilledMessages, m.BusDuplicates, m.BusDropped,
 		m.LogReads, m.LogMessages,
-		m.BusConnected, m.BusReconnects, m.BusInMessages,
+		m.BusConnected, m.BusReconnects, m.CanarySeconds, m.BusInMessages,
 	}
 }
 

@@ -136,8 +136,8 @@ func TestExpiredIsNotReplayed(t *testing.T) {
 	start := live.subscribe("hello", "")
 	short := text("hello", "short")
 	short.Ttl = durationpb.New(ttl)
-	published := time.Now()
 	publish(t, n, short)
+	published := time.Now() // the node's clock for it began before
 	publish(t, n, text("hello", "long"))
 	if got := texts(live.messages(2)); got[0] != "short" {
 		t.Errorf("live: got %v, want the short-lived one first", got)

@@ -35,6 +35,8 @@ type frame struct {
 	Published  *published     `json:"published"`
 	Error      *errorFrame    `json:"error"`
 	Pong       *struct{}      `json:"pong"`
+	Degraded   *degradedFrame `json:"degraded"`
+	Restored   *struct{}      `json:"restored"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -44,6 +46,8 @@ type positionFrame struct{ Room, Position string }
 type gapFrame struct{ Room, After, Reason, Position string }
 
 type errorFrame struct{ Code, Reason, Field string }
+
+type degradedFrame struct{ Reason string }
 
 type published struct {
 	ID                string

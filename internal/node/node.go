@@ -125,7 +125,7 @@ func (n *Node) Run(ctx context.Context) error {
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
-	servers.Go(func() { n.ready.watch(watchCtx, p.bus.Ready) })
+	servers.Go(func() { n.ready.watch(watchCtx, p.reasons) })
 	if err = n.announce(lis); err == nil {
 		select {
 		case <-ctx.Done():
@@ -161,6 +161,7 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		Policies:   n.policies,
 		Publisher:  publisher{p.bus},
 		Log:        p.bus,
+		Rooms:      p.hub,
 		Verifier:   n.verifier,
 		Anonymous:  n.anonymousRPC(),
 		Reflection: n.cfg.Reflection,
@@ -169,6 +170,18 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		Logger:     n.log,
 	})
 	return p, err
+}
+
+// reasons asks the bus whether this node can serve, and tells the sockets if it has not
+// for a while.
+func (p *parts) reasons(ctx context.Context) []string {
+	why := p.bus.Ready(ctx)
+	if p.bus.Degraded() {
+		p.gateway.SetDegraded(room.ReasonBusUnavailable)
+	} else {
+		p.gateway.SetDegraded("")
+	}
+	return why
 }
 
 // stop ends what start has made, last first.
@@ -219,6 +232,7 @@ func (n *Node) announce(lis listeners) error {
 // that nothing new comes, sockets told and closed, then what is left of the calls.
 func (n *Node) drain(p *parts, asked bool) {
 	n.ready.fix("draining")
+	p.bus.SetDraining()
 	if n.cfg.ReadyFile != "" {
 		_ = os.Remove(n.cfg.ReadyFile) // nobody waits for it any more
 	}

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,9 @@ func (n *NATS) Start() {
 	n.opts.Port = mustPort(n.t, n.URL)
 }
 
+// StoreDir is where the server's log is. It may be changed while the server is stopped.
+func (n *NATS) StoreDir() string { return n.opts.StoreDir }
+
 // Stop stops the server and waits for it. It may be called again.
 func (n *NATS) Stop() {
 	n.Server.Shutdown()
@@ -79,8 +83,9 @@ func connect(t testing.TB, url string) *nats.Conn {
 	return nc
 }
 
-// Log reads the log of a stream with nats.go alone: every message's subject and
-// body, in order.
+// Log reads the log of a stream with nats.go alone: the subject and body of every
+// room's messages, in order. What nodes put there for themselves is left out: its
+// subjects have a "~".
 func Log(t testing.TB, nc *nats.Conn, stream string) []*jetstream.RawStreamMsg {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -99,6 +104,9 @@ func Log(t testing.TB, nc *nats.Conn, stream string) []*jetstream.RawStreamMsg {
 		msg, err := s.GetMsg(ctx, seq)
 		if err != nil {
 			continue // evicted
+		}
+		if strings.Contains(msg.Subject, "~") {
+			continue
 		}
 		msgs = append(msgs, msg)
 	}

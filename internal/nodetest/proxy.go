@@ -23,11 +23,13 @@ type Proxy struct {
 	prefix string
 	every  int64
 	seen   atomic.Int64
+	healed atomic.Bool
 	lis    net.Listener
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+	next  string // where the next connection goes instead; empty = as all
 	ended bool
 }
 
@@ -49,6 +51,27 @@ func StartProxy(t testing.TB, natsURL, prefix string, every int) *Proxy {
 	p.wg.Go(p.accept)
 	t.Cleanup(p.stop)
 	return p
+}
+
+// Heal ends the losses.
+func (p *Proxy) Heal() { p.healed.Store(true) }
+
+// Divert leads the next connection to another server.
+func (p *Proxy) Divert(natsURL string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = strings.TrimPrefix(natsURL, "nats://")
+}
+
+// targetOfNext returns where a new connection goes.
+func (p *Proxy) targetOfNext() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	target := p.target
+	if p.next != "" {
+		target, p.next = p.next, ""
+	}
+	return target
 }
 
 // Cut closes every connection that goes through the proxy.
@@ -75,7 +98,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target) //nolint:noctx // ends with the test
+		server, err := net.Dial("tcp", p.targetOfNext()) //nolint:noctx // ends with the test
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -137,7 +160,7 @@ func (p *Proxy) forward(client io.Writer, server *bufio.Reader) {
 				return
 			}
 			out = append(out, body...)
-			lose = strings.HasPrefix(fields[0], p.prefix) && p.seen.Add(1)%p.every == 0
+			lose = !p.healed.Load() && strings.HasPrefix(fields[0], p.prefix) && p.seen.Add(1)%p.every == 0
 		}
 		if lose {
 			p.Dropped.Add(1)

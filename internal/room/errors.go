@@ -54,6 +54,7 @@ const (
 	ReasonTooManyRooms     Reason = "TOO_MANY_ROOMS"
 	ReasonTooManyMessages  Reason = "TOO_MANY_MESSAGES"
 	ReasonTooFast          Reason = "TOO_FAST"
+	ReasonTooSlow          Reason = "TOO_SLOW"
 	ReasonBusBusy          Reason = "BUS_BUSY"
 	ReasonBusUnavailable   Reason = "BUS_UNAVAILABLE"
 	ReasonLogFull          Reason = "LOG_FULL"

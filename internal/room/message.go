@@ -12,9 +12,10 @@ type PayloadKind uint8
 
 // The kinds of payload.
 const (
-	Text PayloadKind = iota // valid UTF-8; the zero Payload is an empty text
-	JSON                    // one JSON value
-	Data                    // any bytes
+	Text  PayloadKind = iota // valid UTF-8; the zero Payload is an empty text
+	JSON                     // one JSON value
+	Data                     // any bytes
+	Purge                    // none: not a message but the marker of a purge; only the log and the bus know it
 )
 
 // Payload is a message's body. Its bytes are never changed once it is made.
@@ -40,6 +41,10 @@ type Message struct {
 func (m *Message) Expired(now time.Time) bool {
 	return !m.Expires.IsZero() && !now.Before(m.Expires)
 }
+
+// IsPurge reports whether m is the marker of a purge: what the room had stored before
+// it was removed. It is never shown.
+func (m *Message) IsPurge() bool { return m.Payload.Kind == Purge }
 
 // LogValue keeps the body out of logs.
 func (m *Message) LogValue() slog.Value {
@@ -78,6 +83,9 @@ func (p *Publication) Check(policy *Policy) error {
 		if !utf8.Valid(p.Payload.Bytes) {
 			return Invalidf(ReasonInvalidJSON, "raw_json", "is not valid UTF-8")
 		}
+		if len(p.Payload.Bytes) <= 2*MaxJSONDepth { // brackets come in pairs
+			break
+		}
 		if depth := JSONDepth(p.Payload.Bytes); depth > MaxJSONDepth {
 			return Invalidf(ReasonInvalidJSON, "raw_json", "is nested %d deep; the limit is %d", depth, MaxJSONDepth)
 		}
@@ -85,7 +93,7 @@ func (p *Publication) Check(policy *Policy) error {
 		if !utf8.Valid(p.Payload.Bytes) {
 			return Invalidf(ReasonInvalidText, "text", "is not valid UTF-8")
 		}
-	case Data:
+	case Data, Purge:
 	}
 	if err := checkWord(p.Event, MaxEventLen, ReasonInvalidEvent, "event"); err != nil {
 		return err

@@ -29,8 +29,8 @@ func (p Position) String() string {
 	if p.IsZero() {
 		return ""
 	}
-	b := make([]byte, 0, len(p.Epoch)+1+20+1+8)
-	b = append(b, p.Epoch...)
+	var buf [64]byte // enough, or append takes more
+	b := append(buf[:0], p.Epoch...)
 	b = append(b, '.')
 	b = strconv.AppendUint(b, p.Seq, 10)
 	b = append(b, '.')

@@ -1,6 +1,10 @@
 package wire
 
 import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -24,6 +28,25 @@ func MessageFrame(f Format, m *room.Message, replayed bool) []byte {
 func ServerFrame(f Format, frame *roomcastv1.ServerFrame) []byte {
 	buf := make([]byte, MaxHeader, answerHint)
 	return finish(f, f.appendServer(buf, frame))
+}
+
+// ReadServerFrame reads a finished frame of the format [Protobuf] back, for those who
+// pass it on elsewhere than to a socket. The result keeps nothing of frame.
+func ReadServerFrame(frame []byte) (*roomcastv1.ServerFrame, error) {
+	header := 2
+	if len(frame) > 1 {
+		switch frame[1] {
+		case 126:
+			header = 4
+		case 127:
+			header = MaxHeader
+		}
+	}
+	f := &roomcastv1.ServerFrame{}
+	if err := proto.Unmarshal(frame[min(header, len(frame)):], f); err != nil {
+		return nil, fmt.Errorf("server frame: %w", err)
+	}
+	return f, nil
 }
 
 // finish writes the header of the body that begins at buf[MaxHeader], right before

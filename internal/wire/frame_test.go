@@ -136,3 +136,24 @@ func BenchmarkServerFrame(b *testing.B) {
 		}
 	}
 }
+
+// TestReadServerFrame: what was finished is read back, whatever its header's length.
+func TestReadServerFrame(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 50, 200, 70_000} {
+		m := &room.Message{Room: "a", ID: "e.1.7", Payload: room.Payload{Kind: room.Data, Bytes: bytes.Repeat([]byte("x"), size)}}
+		f, err := ReadServerFrame(MessageFrame(Protobuf, m, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := f.GetMessage()
+		if got.GetId() != m.ID || !got.GetReplayed() || !bytes.Equal(got.GetData(), m.Payload.Bytes) {
+			t.Errorf("%d bytes: read back as %d bytes of message %s", size, len(got.GetData()), got.GetId())
+		}
+	}
+	for _, short := range []string{"", "\x82", "\x82\x7e\x00"} {
+		if f, err := ReadServerFrame([]byte(short)); err == nil && f.GetFrame() != nil {
+			t.Errorf("%q: read as %v", short, f)
+		}
+	}
+}

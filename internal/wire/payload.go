@@ -78,8 +78,8 @@ func MessageProto(m *room.Message, raw bool) *roomcastv1.Message {
 	switch m.Payload.Kind {
 	case room.JSON:
 		p.Payload = &roomcastv1.Message_RawJson{RawJson: m.Payload.Bytes}
-		if value := jsonValue(m.Payload.Bytes); !raw && value != nil {
-			p.Payload = &roomcastv1.Message_Json{Json: value}
+		if !raw {
+			ForPeople(p)
 		}
 	case room.Data:
 		p.Payload = &roomcastv1.Message_Data{Data: m.Payload.Bytes}
@@ -87,6 +87,15 @@ func MessageProto(m *room.Message, raw bool) *roomcastv1.Message {
 		p.Payload = &roomcastv1.Message_Text{Text: string(bytes.ToValidUTF8(m.Payload.Bytes, []byte("\uFFFD")))}
 	}
 	return p
+}
+
+// ForPeople makes a JSON body of a socket's message a Value, as [MessageProto] does.
+func ForPeople(m *roomcastv1.Message) {
+	if raw, ok := m.GetPayload().(*roomcastv1.Message_RawJson); ok {
+		if value := jsonValue(raw.RawJson); value != nil {
+			m.Payload = &roomcastv1.Message_Json{Json: value}
+		}
+	}
 }
 
 // jsonValue returns text as a Value, or nil if a Value cannot hold it.

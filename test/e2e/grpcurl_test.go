@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
 const publishMethod = "roomcast.v1.PublishService/Publish"
@@ -181,6 +183,55 @@ func TestGrpcurlRefusals(t *testing.T) {
 				t.Errorf("the message holds the token: %s", got.Message)
 			}
 		})
+	}
+}
+
+// The history of a room by hand: watch it, list it both ways, purge it, watch on.
+func TestGrpcurlHistory(t *testing.T) {
+	t.Parallel()
+	const service = "roomcast.v1.HistoryService/"
+	s := serve(t, "--dev", "--data-dir", t.TempDir())
+	path, err := filepath.Abs(filepath.Join(root, "bin", "grpcurl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := startCommand(t, nil, path, "-v", "-plaintext", "-d", `{"room":"a"}`, s.GRPC, service+"WatchMessages")
+	shows := func(p *process, what string) {
+		t.Helper()
+		nodetest.Eventually(t, patience, p.name+" shows "+what, func() bool { return strings.Contains(p.output(), what) })
+	}
+	shows(watch, "roomcast-position: ") // it has begun
+	first := must(t, "pub", "--grpc-addr", s.GRPC, "a", `{"n":1}`)
+	must(t, "pub", "--grpc-addr", s.GRPC, "a", `{"n":2}`)
+	shows(watch, `"id": "`+first+`"`)
+	shows(watch, `"n": 2`)
+	resumed := startCommand(t, nil, path, "-plaintext", "-d", `{"room":"a","after":"`+first+`"}`, s.GRPC, service+"WatchMessages")
+	shows(resumed, `"n": 2`)
+	call := func(method, data string) string {
+		t.Helper()
+		stdout, stderr, code := grpcurl(t, "-plaintext", "-d", data, s.GRPC, service+method)
+		if code != 0 {
+			t.Fatalf("%s: exit code %d: %s", method, code, stderr)
+		}
+		return strings.Join(strings.Fields(stdout), "")
+	}
+	forth, back := call("ListMessages", `{"room":"a"}`), call("ListMessages", `{"room":"a","newest_first":true}`)
+	if strings.Index(forth, `"n":1`) > strings.Index(forth, `"n":2`) || strings.Index(back, `"n":1`) < strings.Index(back, `"n":2`) {
+		t.Errorf("listed %s and newest first %s", forth, back)
+	}
+	if got := call("PurgeRoom", `{"room":"a"}`); got != `{"purged":2}` {
+		t.Errorf("purged: %s, want 2", got)
+	}
+	if got := call("ListMessages", `{"room":"a"}`); got != "{}" {
+		t.Errorf("listed after the purge: %s", got)
+	}
+	shows(watch, `"reason": "TRUNCATED"`)
+	shows(resumed, `"reason": "TRUNCATED"`)
+	s.stop()
+	for _, p := range []*process{watch, resumed} {
+		if code := p.wait(patience); code != 64+unavailable {
+			t.Errorf("%s: exit code %d after the drain, want %d", p.name, code, 64+unavailable)
+		}
 	}
 }
 

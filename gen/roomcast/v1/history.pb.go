@@ -29,13 +29,21 @@ type ListMessagesRequest struct {
 	// Messages a page: 1 to 1,000, 0 means 100. A page may hold fewer, and may be
 	// empty; the end is an empty next_page_token.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before, with room, after and raw unchanged.
+	// The next_page_token of the page before, with the other fields but page_size
+	// unchanged.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// A message id or position of this room: begin after it instead of at the oldest.
 	// OUT_OF_RANGE if the history no longer proves that nothing is missing after it.
+	// Not with newest_first.
 	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	// Answer JSON bodies unchanged as raw_json instead of json.
-	Raw           bool `protobuf:"varint,5,opt,name=raw,proto3" json:"raw,omitempty"`
+	Raw bool `protobuf:"varint,5,opt,name=raw,proto3" json:"raw,omitempty"`
+	// Newest first: from the newest message, or from the one before `before`, back to
+	// the oldest.
+	NewestFirst bool `protobuf:"varint,6,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// With newest_first, a message id or position of this room: begin with the message
+	// before it. OUT_OF_RANGE if it is one of another log.
+	Before        string `protobuf:"bytes,7,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,10 +113,24 @@ func (x *ListMessagesRequest) GetRaw() bool {
 	return false
 }
 
+func (x *ListMessagesRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListMessagesRequest) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
 // ListMessagesResponse is one page.
 type ListMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The messages, oldest first.
+	// The messages, in the order that was asked for.
 	Messages []*Message `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Token of the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -482,14 +504,16 @@ var File_roomcast_v1_history_proto protoreflect.FileDescriptor
 
 const file_roomcast_v1_history_proto_rawDesc = "" +
 	"\n" +
-	"\x19roomcast/v1/history.proto\x12\vroomcast.v1\x1a\x19roomcast/v1/message.proto\"\x8d\x01\n" +
+	"\x19roomcast/v1/history.proto\x12\vroomcast.v1\x1a\x19roomcast/v1/message.proto\"\xc8\x01\n" +
 	"\x13ListMessagesRequest\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\tR\x05after\x12\x10\n" +
-	"\x03raw\x18\x05 \x01(\bR\x03raw\"p\n" +
+	"\x03raw\x18\x05 \x01(\bR\x03raw\x12!\n" +
+	"\fnewest_first\x18\x06 \x01(\bR\vnewestFirst\x12\x16\n" +
+	"\x06before\x18\a \x01(\tR\x06before\"p\n" +
 	"\x14ListMessagesResponse\x120\n" +
 	"\bmessages\x18\x01 \x03(\v2\x14.roomcast.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"R\n" +

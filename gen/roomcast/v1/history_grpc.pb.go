@@ -30,14 +30,20 @@ const (
 //
 // HistoryService reads and purges what rooms have stored.
 type HistoryServiceClient interface {
-	// ListMessages answers a room's stored messages, oldest first, a page at a time.
-	// Messages whose ttl has passed are left out.
+	// ListMessages answers a room's stored messages a page at a time, oldest first or
+	// newest first. Messages whose ttl has passed are left out.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
-	// WatchMessages streams a room's messages in order, once, as a socket would see
-	// them, until the caller ends it.
+	// WatchMessages streams a room's messages in order, once, as a socket would get
+	// them, until the caller ends it; `exclude_user` withholds nothing from it. The
+	// response's header metadata comes when the watch has begun, with the position where
+	// it stands as `roomcast-position`, valid as `after` (empty in an ephemeral room). A
+	// node that drains ends it with UNAVAILABLE: watch again after the last position. A
+	// caller that does not keep up is refilled from the log, or, in an ephemeral room,
+	// told OVERFLOW.
 	WatchMessages(ctx context.Context, in *WatchMessagesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchMessagesResponse], error)
-	// PurgeRoom removes a room's stored messages. Subscribers that had not had them
-	// all get a gap with reason TRUNCATED.
+	// PurgeRoom removes the messages that a room has stored so far. Its subscribers, and
+	// those who resume from before it, get one gap with reason TRUNCATED, also if they
+	// have had all messages. If it fails it may have been done in part: call it again.
 	PurgeRoom(ctx context.Context, in *PurgeRoomRequest, opts ...grpc.CallOption) (*PurgeRoomResponse, error)
 }
 
@@ -94,14 +100,20 @@ func (c *historyServiceClient) PurgeRoom(ctx context.Context, in *PurgeRoomReque
 //
 // HistoryService reads and purges what rooms have stored.
 type HistoryServiceServer interface {
-	// ListMessages answers a room's stored messages, oldest first, a page at a time.
-	// Messages whose ttl has passed are left out.
+	// ListMessages answers a room's stored messages a page at a time, oldest first or
+	// newest first. Messages whose ttl has passed are left out.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
-	// WatchMessages streams a room's messages in order, once, as a socket would see
-	// them, until the caller ends it.
+	// WatchMessages streams a room's messages in order, once, as a socket would get
+	// them, until the caller ends it; `exclude_user` withholds nothing from it. The
+	// response's header metadata comes when the watch has begun, with the position where
+	// it stands as `roomcast-position`, valid as `after` (empty in an ephemeral room). A
+	// node that drains ends it with UNAVAILABLE: watch again after the last position. A
+	// caller that does not keep up is refilled from the log, or, in an ephemeral room,
+	// told OVERFLOW.
 	WatchMessages(*WatchMessagesRequest, grpc.ServerStreamingServer[WatchMessagesResponse]) error
-	// PurgeRoom removes a room's stored messages. Subscribers that had not had them
-	// all get a gap with reason TRUNCATED.
+	// PurgeRoom removes the messages that a room has stored so far. Its subscribers, and
+	// those who resume from before it, get one gap with reason TRUNCATED, also if they
+	// have had all messages. If it fails it may have been done in part: call it again.
 	PurgeRoom(context.Context, *PurgeRoomRequest) (*PurgeRoomResponse, error)
 	mustEmbedUnimplementedHistoryServiceServer()
 }

@@ -37,6 +37,7 @@ type Record struct {
 	//	*Record_Json
 	//	*Record_Text
 	//	*Record_Data
+	//	*Record_Purge
 	Payload isRecord_Payload `protobuf_oneof:"payload"`
 	// The user whose sockets do not get it.
 	ExcludeUser string `protobuf:"bytes,6,opt,name=exclude_user,json=excludeUser,proto3" json:"exclude_user,omitempty"`
@@ -132,6 +133,15 @@ func (x *Record) GetData() []byte {
 	return nil
 }
 
+func (x *Record) GetPurge() bool {
+	if x != nil {
+		if x, ok := x.Payload.(*Record_Purge); ok {
+			return x.Purge
+		}
+	}
+	return false
+}
+
 func (x *Record) GetExcludeUser() string {
 	if x != nil {
 		return x.ExcludeUser
@@ -186,23 +196,32 @@ type Record_Data struct {
 	Data []byte `protobuf:"bytes,5,opt,name=data,proto3,oneof"`
 }
 
+type Record_Purge struct {
+	// No body: the marker of a purge. Everything in the room before it is gone, or
+	// about to go. Stored rooms only.
+	Purge bool `protobuf:"varint,11,opt,name=purge,proto3,oneof"`
+}
+
 func (*Record_Json) isRecord_Payload() {}
 
 func (*Record_Text) isRecord_Payload() {}
 
 func (*Record_Data) isRecord_Payload() {}
 
+func (*Record_Purge) isRecord_Payload() {}
+
 var File_roomcast_bus_v1_record_proto protoreflect.FileDescriptor
 
 const file_roomcast_bus_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"\x1croomcast/bus/v1/record.proto\x12\x0froomcast.bus.v1\"\xf6\x01\n" +
+	"\x1croomcast/bus/v1/record.proto\x12\x0froomcast.bus.v1\"\x8e\x02\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\tR\x05event\x12\x14\n" +
 	"\x04json\x18\x03 \x01(\fH\x00R\x04json\x12\x14\n" +
 	"\x04text\x18\x04 \x01(\tH\x00R\x04text\x12\x14\n" +
-	"\x04data\x18\x05 \x01(\fH\x00R\x04data\x12!\n" +
+	"\x04data\x18\x05 \x01(\fH\x00R\x04data\x12\x16\n" +
+	"\x05purge\x18\v \x01(\bH\x00R\x05purge\x12!\n" +
 	"\fexclude_user\x18\x06 \x01(\tR\vexcludeUser\x12\x18\n" +
 	"\aexpires\x18\a \x01(\x03R\aexpires\x12\x0e\n" +
 	"\x02id\x18\b \x01(\tR\x02id\x12\x12\n" +
@@ -244,6 +263,7 @@ func file_roomcast_bus_v1_record_proto_init() {
 		(*Record_Json)(nil),
 		(*Record_Text)(nil),
 		(*Record_Data)(nil),
+		(*Record_Purge)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

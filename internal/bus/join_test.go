@@ -1,0 +1,244 @@
+package bus_test
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/nodetest"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+var joins = flag.Int("joins", 60, "rooms that TestJoinRace opens")
+
+func replicated(c *bus.Config) { c.Replicas = 3 }
+
+// head is where a room was opened.
+func (e *ear) openedAt() (room.Position, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.head, e.opened
+}
+
+// Rooms are joined while 12 messages each are in flight, from a server that does not
+// lead the log. Every join must be complete at once: neither a hole that the next
+// message shows nor a tail that only the audit finds. With the issue's 600:
+//
+//	go test ./internal/bus -run TestJoinRace -v -count 1 -args -joins 600
+func TestJoinRace(t *testing.T) {
+	t.Parallel()
+	cluster := nodetest.StartCluster(t)
+	pub := open(t, cluster.Servers[1].URL, replicated)
+	b := open(t, cluster.Servers[0].URL, replicated)
+	cluster.MoveLeader("RC_default", 1)
+	nodetest.Eventually(t, patience, "the bus knows the leader", func() bool { return len(b.Ready(t.Context())) == 0 })
+	holdReplica(t, cluster, pub) // it answers, from now on
+	cluster.Release()
+	var wg sync.WaitGroup
+	var complete atomic.Int64
+	const workers = 12
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < *joins; i += workers {
+				if race(t, b, pub, room.Name(fmt.Sprint("race", i)), i%12) {
+					complete.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	holes, repairs := testutil.ToFloat64(b.metrics.Holes), testutil.ToFloat64(b.metrics.AuditRepairs)
+	t.Logf("%d of %d joins are complete, %v holes, %v of them found by the audit", complete.Load(), *joins, holes, repairs)
+	if complete.Load() != int64(*joins) || holes != 0 {
+		t.Errorf("%d of %d joins are complete, %v holes; want all and none", complete.Load(), *joins, holes)
+	}
+}
+
+// race joins a room after its k-th of 12 messages is stored and reports whether it
+// heard all that follow where it was opened.
+func race(t *testing.T, b, pub testBus, name room.Name, k int) bool {
+	t.Helper()
+	q := pub.NewSequence()
+	acks := make(chan room.Ack, 12)
+	e := &ear{}
+	var ids []string
+	for i := range 12 {
+		q.Publish(t.Context(), text(name, fmt.Sprint(i)), func(a room.Ack, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			acks <- a
+		})
+	}
+	for i := range 12 {
+		if i == k {
+			defer b.Listen(name, e)()
+		}
+		ids = append(ids, (<-acks).ID)
+	}
+	if !e.hears(ids[11]) {
+		t.Errorf("%s: the last message is missing", name)
+		return false
+	}
+	head, _ := e.openedAt()
+	want := ids[slices.Index(ids, head.String())+1:]
+	switch {
+	case !slices.Equal(e.heard(), want):
+		t.Errorf("%s: opened at %s, heard %v of %v", name, head, e.heard(), ids)
+		return false
+	case k > 0 && head.Seq < parse(t, ids[k-1]).Seq:
+		t.Errorf("%s: opened at %s, but %s was stored before", name, head, ids[k-1])
+		return false
+	}
+	return true
+}
+
+// hears waits until a room has come to a message. It may be called from any goroutine.
+func (e *ear) hears(id string) bool {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		head, opened := e.openedAt()
+		if opened && (head.String() == id || slices.Contains(e.heard(), id)) {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			return false
+		}
+	}
+}
+
+// The interest in a room is slow on its way to the leader, whose answers are not. What
+// is stored once the room is open must be heard, without the audit.
+func TestJoinWaitsForInterest(t *testing.T) {
+	t.Parallel()
+	cluster := nodetest.StartCluster(t)
+	pub, b := open(t, cluster.Servers[1].URL, replicated), open(t, cluster.Servers[0].URL, replicated)
+	cluster.MoveLeader("RC_default", 1)
+	nodetest.Eventually(t, patience, "the bus knows the leader", func() bool { return len(b.Ready(t.Context())) == 0 })
+	publish(t, pub, "a", "before")
+	cluster.Hold(0, 1, false)
+	e := &ear{}
+	t.Cleanup(b.Listen("a", e))
+	nodetest.Eventually(t, patience, "the barrier is on its way, or the room is open", func() bool {
+		_, opened := e.openedAt()
+		return opened || cluster.Holds("rc.pub.default.~")
+	})
+	id := publish(t, pub, "a", "while the interest is on its way")
+	cluster.Release()
+	nodetest.Eventually(t, patience, "the room is open and has the message", func() bool {
+		head, opened := e.openedAt()
+		return opened && (head.String() == id || slices.Contains(e.heard(), id))
+	})
+	if holes := testutil.ToFloat64(b.metrics.Holes); holes != 0 {
+		t.Errorf("%v holes: the room was open before its interest had arrived", holes)
+	}
+}
+
+// The replica that answers is behind the leader. A room must not be opened at what it
+// says before it has come to where the leader was. The bus asks the leader through
+// another server, whose route is not held back.
+func TestJoinWaitsForReplica(t *testing.T) {
+	t.Parallel()
+	cluster := nodetest.StartCluster(t)
+	proxy := nodetest.StartProxy(t, cluster.Servers[0].URL, "none", 1)
+	pub := open(t, cluster.Servers[1].URL, replicated)
+	proxy.Divert(cluster.Servers[2].URL) // the first connection is for control
+	b := open(t, proxy.URL, replicated)
+	cluster.MoveLeader("RC_default", 1)
+	nodetest.Eventually(t, patience, "the bus knows the leader", func() bool { return len(b.Ready(t.Context())) == 0 })
+	id := holdReplica(t, cluster, pub)
+	reads := testutil.ToFloat64(b.metrics.LogReads)
+	e := &ear{}
+	t.Cleanup(b.Listen("a", e))
+	nodetest.Eventually(t, patience, "the replica is asked again, or the room is open", func() bool {
+		_, opened := e.openedAt()
+		return opened || testutil.ToFloat64(b.metrics.LogReads) >= reads+3
+	})
+	cluster.Release()
+	nodetest.Eventually(t, patience, "the room is open", func() bool {
+		_, opened := e.openedAt()
+		return opened
+	})
+	if head, _ := e.openedAt(); head.String() != id {
+		t.Errorf("opened at %s, but %s was stored before", head, id)
+	}
+}
+
+// holdReplica holds back what the leader, server 1, sends to the replica of server 0,
+// once that replica answers reads, and returns a message that it does not have.
+func holdReplica(t *testing.T, cluster *nodetest.Cluster, pub testBus) (id string) {
+	t.Helper()
+	nc := cluster.Servers[0].Connect(t)
+	nodetest.Eventually(t, 3*patience, "the replica that is held back answers", func() bool {
+		cluster.Hold(1, 0, true)
+		id = publish(t, pub, "a", "not at every replica")
+		msg, err := nc.Request("$JS.API.DIRECT.GET.RC_default", fmt.Appendf(nil, `{"seq":%d}`, parse(t, id).Seq), patience)
+		if err == nil && msg.Header.Get("Status") == "404" {
+			return true
+		}
+		cluster.Release()
+		return false
+	})
+	return id
+}
+
+// Many rooms at once are opened in batches; the read of their last messages does not
+// fit into one answer.
+func TestJoinMany(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	const rooms = 2500
+	body := string(make([]byte, 2000))
+	q := b.NewSequence()
+	type stored struct {
+		name room.Name
+		id   string
+	}
+	acks := make(chan stored, rooms)
+	want := map[room.Name]string{}
+	for i := range rooms {
+		name := room.Name(fmt.Sprint("many", i))
+		want[name] = ""
+		if i%5 == 0 {
+			continue // has no message
+		}
+		q.Publish(t.Context(), text(name, body), func(a room.Ack, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			acks <- stored{name, a.ID}
+		})
+	}
+	for range rooms - rooms/5 {
+		a := <-acks
+		want[a.name] = a.id
+	}
+	ears := map[room.Name]*ear{}
+	for name := range want {
+		ears[name] = &ear{}
+		t.Cleanup(b.Listen(name, ears[name]))
+	}
+	for name, id := range want {
+		nodetest.Eventually(t, patience, string(name)+" is open", func() bool {
+			_, opened := ears[name].openedAt()
+			return opened
+		})
+		head, _ := ears[name].openedAt()
+		if id == "" && !head.IsWatermark() || id != "" && head.String() != id {
+			t.Fatalf("%s is opened at %s, want %q", name, head, id)
+		}
+	}
+}

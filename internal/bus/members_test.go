@@ -1,0 +1,145 @@
+package bus_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
+	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/nodetest"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+func named(name string) func(*bus.Config) { return func(c *bus.Config) { c.Node = name } }
+
+// names lists who a bus believes to be there.
+func names(b testBus) string {
+	var list []string
+	for _, m := range b.Members() {
+		list = append(list, m.Node)
+	}
+	return strings.Join(list, " ")
+}
+
+func eventuallyNames(t *testing.T, b testBus, want string) {
+	t.Helper()
+	nodetest.Eventually(t, patience, "members "+want, func() bool { return names(b) == want })
+}
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	proxy := nodetest.StartProxy(t, srv.URL, "none", 1)
+	a, b := open(t, srv.URL, named("a")), open(t, proxy.URL, named("b"))
+	eventuallyNames(t, a, "a b")
+	eventuallyNames(t, b, "a b")
+	if self := a.Members()[0]; self.Incarnation == "" || time.Since(self.Since) > time.Minute || self.Draining {
+		t.Errorf("this node is %+v", self)
+	}
+	b.SetDraining()
+	nodetest.Eventually(t, patience, "b drains", func() bool { return a.Members()[1].Draining })
+	proxy.Cut()
+	nodetest.Eventually(t, patience, "the connections are cut", func() bool { return len(b.Ready(t.Context())) > 0 })
+	nodetest.Eventually(t, patience, "and come back", func() bool { return len(b.Ready(t.Context())) == 0 })
+	eventuallyNames(t, a, "a b")
+	eventuallyNames(t, b, "a b")
+	first := a.Members()[1].Incarnation
+	b.Close() // a leaving node is gone at once, not after its lease
+	nodetest.Eventually(t, 3*time.Second, "b has left", func() bool { return names(a) == "a" })
+	again := open(t, srv.URL, named("b"))
+	eventuallyNames(t, a, "a b")
+	if got := a.Members()[1].Incarnation; got == first || got != again.Members()[1].Incarnation {
+		t.Errorf("incarnation %q after %q, want that of the new life", got, first)
+	}
+}
+
+// What other nodes say is taken from the wire: a new life replaces the old one at
+// once, late words of the old one do not bring it back, silence ends it.
+func TestMemberLives(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	a := open(t, srv.URL, named("a"))
+	nc := srv.Connect(t)
+	began := time.Now()
+	say := func(incarnation string, age time.Duration) {
+		t.Helper()
+		body, err := proto.Marshal(&busv1.Heartbeat{Node: "x", Incarnation: incarnation, Since: began.Add(-age).UnixNano()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Publish("rc.ctl.hb", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(incarnation string) {
+		t.Helper()
+		nodetest.Eventually(t, patience, "x is "+incarnation, func() bool {
+			list := a.Members()
+			return len(list) == 2 && list[1].Incarnation == incarnation
+		})
+	}
+	say("old", time.Hour)
+	is("old")
+	say("new", time.Minute)
+	is("new")
+	say("old", time.Hour)
+	say("late", 30*time.Minute) // by its clock older than new
+	if err := nc.Publish("rc.ctl.hb", []byte{0xff}); err != nil {
+		t.Fatal(err)
+	}
+	say("newest", time.Second)
+	is("newest")
+	eventuallyNames(t, a, "a")
+}
+
+func TestNodesThatDisagree(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	a := open(t, srv.URL, named("a"))
+	b := open(t, srv.URL, named("b"), func(c *bus.Config) {
+		c.Policies = policies(t, func(ns map[string]room.Policy) {
+			p := ns["eph"]
+			p.Presence = false
+			ns["eph"], ns["extra"] = p, room.DefaultPolicy()
+			delete(ns, "small")
+		})
+	})
+	says := func(b testBus, want string) {
+		t.Helper()
+		var got []string
+		nodetest.Eventually(t, patience, want, func() bool {
+			got = b.Ready(t.Context())
+			return slices.Contains(got, want)
+		})
+	}
+	says(a, `node "b" has another configuration: presence of namespace "eph" is false there and true here, it does not have namespace "small", it has namespace "extra"`)
+	says(b, `node "a" has another configuration: presence of namespace "eph" is true there and false here, it does not have namespace "extra", it has namespace "small"`)
+	b.Close()
+	nodetest.Eventually(t, patience, "a is ready alone", func() bool { return len(a.Ready(t.Context())) == 0 })
+	open(t, srv.URL, named("a")) // the younger one stays
+	says(a, `another process runs as node "a"; names must be unique`)
+}
+
+// Who has a NATS of his own has nobody to tell.
+func TestAloneIsSilent(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	heard := make(chan *nats.Msg, 1)
+	nc := srv.Connect(t)
+	if _, err := nc.ChanSubscribe("rc.ctl.>", heard); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, "", named("a"), func(c *bus.Config) { c.Embedded = nats.InProcessServer(srv.Server) })
+	listen(t, b, "x")
+	if len(heard) > 0 || names(b) != "a" {
+		t.Errorf("%d control messages, members %q", len(heard), names(b))
+	}
+}
