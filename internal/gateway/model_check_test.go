@@ -350,7 +350,7 @@ func (k *checker) missed(s *modelSub, to int, f modelFrame) string {
 	if !k.w.roomy || len(told) == 0 {
 		return ""
 	}
-	s.slack = max(s.slack, told[0].to.index-int(k.w.ring)) //nolint:gosec // at most 100
+	s.slack = max(s.slack, told[0].to.index-int(k.w.ring))
 	return k.missing(s, to, f.at, false)
 }
 
