@@ -124,7 +124,8 @@ type reader struct {
 	got    []string
 	behind int
 	state  State
-	quiet  bool // keep nothing
+	quiet  bool   // keep nothing
+	during func() // nil, or called while it takes something
 }
 
 func (r *reader) User() string        { return r.user }
@@ -152,6 +153,9 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 		if !r.quiet {
 			r.got = append(r.got, shown(r.w.t, f))
 		}
+	}
+	if r.during != nil {
+		r.during()
 	}
 	return len(frames)
 }
