@@ -182,7 +182,7 @@ func (w *model) dialTCP(t *testing.T, addr string, withTLS bool, rng *rand.Rand,
 		})
 	})
 	<-welcome
-	for _, s := range w.gw.all() {
+	for _, s := range w.gw.roster.all() {
 		if s.conn.RemoteAddr().String() == raw.LocalAddr().String() {
 			c.s = s
 		}
