@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/bench"
@@ -24,7 +25,7 @@ func newMeter(pids []int) (*meter, error) {
 }
 
 func (m *meter) read() (used []time.Duration, err error) {
-	for _, pid := range append(m.pids[:len(m.pids):len(m.pids)], os.Getpid()) {
+	for _, pid := range append(slices.Clip(m.pids), os.Getpid()) {
 		cpu, err := bench.ProcessCPU(pid)
 		if err != nil {
 			return nil, err

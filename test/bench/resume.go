@@ -51,19 +51,19 @@ func each(cpu float64) float64 { return cpu * 1e6 / returning }
 func resumeRows() []row {
 	return []row{
 		{
-			name: "G ring, 1 room", what: "1,000 sockets resume, 32 at a time, 50 messages missed each; from the ring", nodes: 1,
+			name: "G ring one room", what: "1,000 sockets resume, 32 at a time, 50 messages missed each; from the ring", nodes: 1,
 			run: resume(1), figures: figuresOfRing(200, "300 µs"),
 		},
 		{
-			name: "G ring, 1,000 rooms", what: "the same, each in a room of its own", nodes: 1,
+			name: "G ring 1000 rooms", what: "the same, each in a room of its own", nodes: 1,
 			run: resume(returning), figures: figuresOfRing(300, "390 µs"),
 		},
 		{
-			name: "G log, 1 room", what: "1,000 sockets resume from one room on a node that has just started: from the log", nodes: 1, nats: true,
+			name: "G log one room", what: "1,000 sockets resume from one room on a node that has just started: from the log", nodes: 1, nats: true,
 			run: resume(1), figures: figuresOfLog(),
 		},
 		{
-			name: "G log, 1,000 rooms", what: "the same, each in a room of its own", nodes: 1, nats: true,
+			name: "G log 1000 rooms", what: "the same, each in a room of its own", nodes: 1, nats: true,
 			run: resume(returning), figures: figuresOfLog(),
 		},
 	}

@@ -174,6 +174,9 @@ func writeDetails(w io.Writer, results []result) error {
 	}
 	b.WriteString("\n|---" + strings.Repeat("|---", len(details())) + "|\n")
 	for _, r := range results {
+		if r.row.run != nil {
+			continue // it has figures of its own
+		}
 		b.WriteString("| " + r.row.name + " |")
 		for _, f := range details() {
 			b.WriteString(" " + f.unit.text(median(r.values(&f))) + " |")
