@@ -109,7 +109,8 @@ type Session struct {
 }
 
 // Sessions returns the open sockets of a user, or of all users if it is empty, sorted
-// by user and connection. Sockets that have not authenticated yet are not among them.
+// by user and connection. Sockets that have not authenticated yet, or are closing, are
+// not among them.
 func (g *Gateway) Sessions(user string) []Session {
 	list, _ := g.SessionsAfter("", "", user, "", math.MaxInt-1)
 	return list
@@ -126,7 +127,7 @@ func (g *Gateway) SessionsAfter(afterUser, afterConnection, user string, in room
 	var first []listed // no more than twice the page, so that a page of many sorts few
 	for _, s := range sessions {
 		at := listed{s.User(), s.id, s}
-		if at.user == "" || at.compare(after) <= 0 {
+		if at.user == "" || s.ctx.Err() != nil || at.compare(after) <= 0 {
 			continue
 		}
 		if there, _ := s.rooms.has(in); in != "" && !there {
