@@ -31,6 +31,9 @@ func (b *Bus) watchLeaders() error {
 // noteLeader has the rooms of a log looked at whose leader has changed: what the old
 // one did not republish, the new one does not either.
 func (b *Bus) noteLeader(s *logStream, info logInfo) {
+	if info.leader == "" {
+		return // there is none yet, or no cluster
+	}
 	s.mu.Lock()
 	before := s.leader
 	s.leader = info.leader
