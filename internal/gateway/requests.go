@@ -155,7 +155,7 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 		return err
 	}
 	if old != nil {
-		old.Leave() // subscribing again moves the place
+		c.Succeed(old) // subscribing again moves the place
 	}
 	s.reader.rooms[name] = c
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{

@@ -86,7 +86,7 @@ func (s *session) end() {
 	_ = s.conn.Close()
 	s.guard("leave", func() {
 		for _, c := range s.reader.rooms {
-			c.Leave()
+			c.Close()
 		}
 	})
 	s.ended()
@@ -133,6 +133,9 @@ func (s *session) User() string {
 	}
 	return ""
 }
+
+// Connection names the socket in the cluster.
+func (s *session) Connection() string { return s.id }
 
 // Format is how the socket's frames are written.
 func (s *session) Format() wire.Format { return s.format }
