@@ -187,7 +187,7 @@ func TestListMessagesRefuses(t *testing.T) {
 
 // badToken is well formed and made for room a, but has no position.
 func badToken() string {
-	b := append([]byte{pageVersion}, pageHash(&roomcastv1.ListMessagesRequest{Room: "a"})...)
+	b := append([]byte{pageVersion}, messagesHash(&roomcastv1.ListMessagesRequest{Room: "a"})...)
 	return base64.RawURLEncoding.EncodeToString(append(b, "nonsense"...))
 }
 

@@ -93,7 +93,7 @@ func dial(t testing.TB, n *nodetest.Node, token string) *socket {
 // token is one of the user's with all rights in all rooms.
 func token(t testing.TB, user string) string {
 	t.Helper()
-	all := []string{auth.RightSubscribe, auth.RightPublish}
+	all := []string{auth.RightSubscribe, auth.RightPublish, auth.RightPresence}
 	text, err := auth.Mint([]byte(nodetest.Key), auth.Claims{
 		User: user, Rooms: map[string][]string{"*": all}, Expires: time.Now().Add(time.Hour),
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/roomcast/roomcast/internal/gateway"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -87,6 +88,7 @@ type parts struct {
 	embedded *embednats.Server // nil with an external NATS
 	bus      *bus.Bus
 	hub      *hub.Hub
+	presence *presence.Presence
 	gateway  *gateway.Gateway
 	api      *api.Server
 	http     *http.Server
@@ -152,7 +154,11 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		return p, err
 	}
 	p.hub = hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Log: p.bus, Metrics: n.metrics, Logger: n.log})
-	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub)); err != nil {
+	p.presence = n.newPresence(p.bus, p.hub)
+	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub, p.presence)); err != nil {
+		return p, err
+	}
+	if err = p.presence.Answer(sockets{Gateway: p.gateway, node: n.cfg.Node}); err != nil {
 		return p, err
 	}
 	p.http = newHTTPServer(p.gateway.Handler())
@@ -162,6 +168,7 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		Publisher:  publisher{p.bus},
 		Log:        p.bus,
 		Rooms:      p.hub,
+		Presence:   p.presence,
 		Verifier:   n.verifier,
 		Anonymous:  n.anonymousRPC(),
 		Reflection: n.cfg.Reflection,
@@ -196,6 +203,9 @@ func (p *parts) stop() {
 	}
 	if p.gateway != nil {
 		p.gateway.Drain(context.Background(), 0)
+	}
+	if p.presence != nil {
+		p.presence.Close()
 	}
 	if p.hub != nil {
 		p.hub.Close()

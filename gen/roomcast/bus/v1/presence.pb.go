@@ -74,9 +74,7 @@ type Count struct {
 	// Sockets.
 	Connections uint32 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
 	// The hashes of their users.
-	Users []uint64 `protobuf:"fixed64,2,rep,packed,name=users,proto3" json:"users,omitempty"`
-	// The node cannot say: the answer is none.
-	Unknown       bool `protobuf:"varint,3,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Users         []uint64 `protobuf:"fixed64,2,rep,packed,name=users,proto3" json:"users,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,13 +121,6 @@ func (x *Count) GetUsers() []uint64 {
 		return x.Users
 	}
 	return nil
-}
-
-func (x *Count) GetUnknown() bool {
-	if x != nil {
-		return x.Unknown
-	}
-	return false
 }
 
 // MembersQuestion (presence.members) asks for the first members after one, by user and
@@ -641,7 +632,44 @@ func (x *NodeRoom) GetSlow() uint32 {
 	return 0
 }
 
-// NodeFacts answers presence.node, which has no body.
+// NodeQuestion (presence.node) asks a node of itself. Answer: NodeFacts.
+type NodeQuestion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeQuestion) Reset() {
+	*x = NodeQuestion{}
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeQuestion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeQuestion) ProtoMessage() {}
+
+func (x *NodeQuestion) ProtoReflect() protoreflect.Message {
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeQuestion.ProtoReflect.Descriptor instead.
+func (*NodeQuestion) Descriptor() ([]byte, []int) {
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{11}
+}
+
+// NodeFacts is what a node tells of itself.
 type NodeFacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The program's version.
@@ -658,7 +686,7 @@ type NodeFacts struct {
 
 func (x *NodeFacts) Reset() {
 	*x = NodeFacts{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +698,7 @@ func (x *NodeFacts) String() string {
 func (*NodeFacts) ProtoMessage() {}
 
 func (x *NodeFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +711,7 @@ func (x *NodeFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeFacts.ProtoReflect.Descriptor instead.
 func (*NodeFacts) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{11}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeFacts) GetVersion() string {
@@ -715,7 +743,7 @@ func (x *NodeFacts) GetNotReady() []string {
 }
 
 // ReceiptQuestion (presence.receipt) asks who was in a room when the node took a message
-// in. Answer: Count.
+// in. Answer: Count, once it has.
 type ReceiptQuestion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The room.
@@ -730,7 +758,7 @@ type ReceiptQuestion struct {
 
 func (x *ReceiptQuestion) Reset() {
 	*x = ReceiptQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +770,7 @@ func (x *ReceiptQuestion) String() string {
 func (*ReceiptQuestion) ProtoMessage() {}
 
 func (x *ReceiptQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +783,7 @@ func (x *ReceiptQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptQuestion.ProtoReflect.Descriptor instead.
 func (*ReceiptQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{12}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReceiptQuestion) GetRoom() string {
@@ -793,7 +821,7 @@ type WatchQuestion struct {
 
 func (x *WatchQuestion) Reset() {
 	*x = WatchQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +833,7 @@ func (x *WatchQuestion) String() string {
 func (*WatchQuestion) ProtoMessage() {}
 
 func (x *WatchQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +846,7 @@ func (x *WatchQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQuestion.ProtoReflect.Descriptor instead.
 func (*WatchQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{13}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchQuestion) GetRooms() []string {
@@ -846,7 +874,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +886,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +899,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{14}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Watched) GetRooms() []*Watched_Room {
@@ -899,7 +927,7 @@ type PresenceEvents struct {
 
 func (x *PresenceEvents) Reset() {
 	*x = PresenceEvents{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +939,7 @@ func (x *PresenceEvents) String() string {
 func (*PresenceEvents) ProtoMessage() {}
 
 func (x *PresenceEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +952,7 @@ func (x *PresenceEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceEvents.ProtoReflect.Descriptor instead.
 func (*PresenceEvents) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PresenceEvents) GetNode() string {
@@ -968,7 +996,7 @@ type PresenceEvent struct {
 
 func (x *PresenceEvent) Reset() {
 	*x = PresenceEvent{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1008,7 @@ func (x *PresenceEvent) String() string {
 func (*PresenceEvent) ProtoMessage() {}
 
 func (x *PresenceEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1021,7 @@ func (x *PresenceEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceEvent.ProtoReflect.Descriptor instead.
 func (*PresenceEvent) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{16}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PresenceEvent) GetMember() *Member {
@@ -1023,7 +1051,7 @@ type Rooms_Room struct {
 
 func (x *Rooms_Room) Reset() {
 	*x = Rooms_Room{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1063,7 @@ func (x *Rooms_Room) String() string {
 func (*Rooms_Room) ProtoMessage() {}
 
 func (x *Rooms_Room) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1108,7 @@ type UserConnections_UserConnection struct {
 
 func (x *UserConnections_UserConnection) Reset() {
 	*x = UserConnections_UserConnection{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1120,7 @@ func (x *UserConnections_UserConnection) String() string {
 func (*UserConnections_UserConnection) ProtoMessage() {}
 
 func (x *UserConnections_UserConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1175,7 @@ type Watched_Room struct {
 
 func (x *Watched_Room) Reset() {
 	*x = Watched_Room{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1187,7 @@ func (x *Watched_Room) String() string {
 func (*Watched_Room) ProtoMessage() {}
 
 func (x *Watched_Room) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1200,7 @@ func (x *Watched_Room) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched_Room.ProtoReflect.Descriptor instead.
 func (*Watched_Room) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{14, 0}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15, 0}
 }
 
 func (x *Watched_Room) GetRoom() string {
@@ -1209,11 +1237,10 @@ const file_roomcast_bus_v1_presence_proto_rawDesc = "" +
 	"\n" +
 	"\x1eroomcast/bus/v1/presence.proto\x12\x0froomcast.bus.v1\"#\n" +
 	"\rCountQuestion\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\tR\x04room\"Y\n" +
+	"\x04room\x18\x01 \x01(\tR\x04room\"?\n" +
 	"\x05Count\x12 \n" +
 	"\vconnections\x18\x01 \x01(\rR\vconnections\x12\x14\n" +
-	"\x05users\x18\x02 \x03(\x06R\x05users\x12\x18\n" +
-	"\aunknown\x18\x03 \x01(\bR\aunknown\"\x85\x01\n" +
+	"\x05users\x18\x02 \x03(\x06R\x05users\"\x85\x01\n" +
 	"\x0fMembersQuestion\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x1d\n" +
 	"\n" +
@@ -1253,7 +1280,8 @@ const file_roomcast_bus_v1_presence_proto_rawDesc = "" +
 	"\bNodeRoom\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\tR\x04head\x12 \n" +
 	"\vconnections\x18\x02 \x01(\rR\vconnections\x12\x12\n" +
-	"\x04slow\x18\x03 \x01(\rR\x04slow\"z\n" +
+	"\x04slow\x18\x03 \x01(\rR\x04slow\"\x0e\n" +
+	"\fNodeQuestion\"z\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12 \n" +
 	"\vconnections\x18\x02 \x01(\rR\vconnections\x12\x14\n" +
@@ -1294,7 +1322,7 @@ func file_roomcast_bus_v1_presence_proto_rawDescGZIP() []byte {
 	return file_roomcast_bus_v1_presence_proto_rawDescData
 }
 
-var file_roomcast_bus_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_roomcast_bus_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_roomcast_bus_v1_presence_proto_goTypes = []any{
 	(*CountQuestion)(nil),                  // 0: roomcast.bus.v1.CountQuestion
 	(*Count)(nil),                          // 1: roomcast.bus.v1.Count
@@ -1307,22 +1335,23 @@ var file_roomcast_bus_v1_presence_proto_goTypes = []any{
 	(*UserConnections)(nil),                // 8: roomcast.bus.v1.UserConnections
 	(*ExplainQuestion)(nil),                // 9: roomcast.bus.v1.ExplainQuestion
 	(*NodeRoom)(nil),                       // 10: roomcast.bus.v1.NodeRoom
-	(*NodeFacts)(nil),                      // 11: roomcast.bus.v1.NodeFacts
-	(*ReceiptQuestion)(nil),                // 12: roomcast.bus.v1.ReceiptQuestion
-	(*WatchQuestion)(nil),                  // 13: roomcast.bus.v1.WatchQuestion
-	(*Watched)(nil),                        // 14: roomcast.bus.v1.Watched
-	(*PresenceEvents)(nil),                 // 15: roomcast.bus.v1.PresenceEvents
-	(*PresenceEvent)(nil),                  // 16: roomcast.bus.v1.PresenceEvent
-	(*Rooms_Room)(nil),                     // 17: roomcast.bus.v1.Rooms.Room
-	(*UserConnections_UserConnection)(nil), // 18: roomcast.bus.v1.UserConnections.UserConnection
-	(*Watched_Room)(nil),                   // 19: roomcast.bus.v1.Watched.Room
+	(*NodeQuestion)(nil),                   // 11: roomcast.bus.v1.NodeQuestion
+	(*NodeFacts)(nil),                      // 12: roomcast.bus.v1.NodeFacts
+	(*ReceiptQuestion)(nil),                // 13: roomcast.bus.v1.ReceiptQuestion
+	(*WatchQuestion)(nil),                  // 14: roomcast.bus.v1.WatchQuestion
+	(*Watched)(nil),                        // 15: roomcast.bus.v1.Watched
+	(*PresenceEvents)(nil),                 // 16: roomcast.bus.v1.PresenceEvents
+	(*PresenceEvent)(nil),                  // 17: roomcast.bus.v1.PresenceEvent
+	(*Rooms_Room)(nil),                     // 18: roomcast.bus.v1.Rooms.Room
+	(*UserConnections_UserConnection)(nil), // 19: roomcast.bus.v1.UserConnections.UserConnection
+	(*Watched_Room)(nil),                   // 20: roomcast.bus.v1.Watched.Room
 }
 var file_roomcast_bus_v1_presence_proto_depIdxs = []int32{
 	4,  // 0: roomcast.bus.v1.Members.members:type_name -> roomcast.bus.v1.Member
-	17, // 1: roomcast.bus.v1.Rooms.rooms:type_name -> roomcast.bus.v1.Rooms.Room
-	18, // 2: roomcast.bus.v1.UserConnections.connections:type_name -> roomcast.bus.v1.UserConnections.UserConnection
-	19, // 3: roomcast.bus.v1.Watched.rooms:type_name -> roomcast.bus.v1.Watched.Room
-	16, // 4: roomcast.bus.v1.PresenceEvents.events:type_name -> roomcast.bus.v1.PresenceEvent
+	18, // 1: roomcast.bus.v1.Rooms.rooms:type_name -> roomcast.bus.v1.Rooms.Room
+	19, // 2: roomcast.bus.v1.UserConnections.connections:type_name -> roomcast.bus.v1.UserConnections.UserConnection
+	20, // 3: roomcast.bus.v1.Watched.rooms:type_name -> roomcast.bus.v1.Watched.Room
+	17, // 4: roomcast.bus.v1.PresenceEvents.events:type_name -> roomcast.bus.v1.PresenceEvent
 	4,  // 5: roomcast.bus.v1.PresenceEvent.member:type_name -> roomcast.bus.v1.Member
 	1,  // 6: roomcast.bus.v1.Rooms.Room.count:type_name -> roomcast.bus.v1.Count
 	4,  // 7: roomcast.bus.v1.Watched.Room.members:type_name -> roomcast.bus.v1.Member
@@ -1344,7 +1373,7 @@ func file_roomcast_bus_v1_presence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roomcast_bus_v1_presence_proto_rawDesc), len(file_roomcast_bus_v1_presence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
