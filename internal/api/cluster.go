@@ -26,10 +26,10 @@ func (s *clusterService) ListNodes(ctx context.Context, req *roomcastv1.ListNode
 	if err != nil {
 		return nil, err
 	}
-	hash := pageHash("nodes")
+	fields := pageFields{"ListNodes"}
 	after := ""
 	if token := req.GetPageToken(); token != "" {
-		if after, err = readPageToken(token, hash); err != nil {
+		if after, err = fields.parse(token); err != nil {
 			return nil, err
 		}
 	}
@@ -39,7 +39,7 @@ func (s *clusterService) ListNodes(ctx context.Context, req *roomcastv1.ListNode
 		case n.Name <= after:
 			continue
 		case len(resp.Nodes) == size:
-			resp.NextPageToken = newPageToken(hash, resp.Nodes[size-1].GetNode())
+			resp.NextPageToken = fields.token(resp.Nodes[size-1].GetNode())
 			return resp, nil
 		}
 		resp.Nodes = append(resp.Nodes, &roomcastv1.Node{

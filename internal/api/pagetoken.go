@@ -1,77 +1,78 @@
 package api
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
-	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
 // A page token is base64url of: a version byte, a hash of the request's other fields,
-// and the text that the page goes on from: the last item of the page before. It is
-// opaque and not a secret: it gives no right that the request itself does not have.
+// and the place that the page goes on from. It is opaque and not a secret: it gives no
+// right that the request itself does not have.
 const (
 	pageVersion   = 1
 	pageHashLen   = 8
 	maxTokenBytes = 512
 )
 
-// newPageToken returns the token of the page after last.
-func newPageToken(hash []byte, last string) string {
-	b := append([]byte{pageVersion}, hash...)
+// Bounds of a page.
+const (
+	defaultPageSize = 100
+	maxPageSize     = 1000
+
+	// maxPageBytes keeps a page below the 4 MiB that gRPC clients take by default. The
+	// largest single message, a JSON array of digits as a Value, is below it too.
+	maxPageBytes = 3 << 20
+)
+
+// pageFields are the fields of a request that decide what is listed and how, its method
+// first. page_size is not among them: it may change from page to page (AIP-158).
+type pageFields []any
+
+// token returns the token of the page after last, which must not be empty.
+func (f pageFields) token(last string) string {
+	b := append([]byte{pageVersion}, f.hash()...)
 	return base64.RawURLEncoding.EncodeToString(append(b, last...))
 }
 
-// foreignToken refuses a token that this program has not made.
-func foreignToken() error {
-	return room.Invalidf(room.ReasonInvalidPage, "page_token", "is no token of a page")
-}
-
-// readPageToken returns what a token goes on from. The error is of kind Invalid if it is
-// none of ours or was made for a request with other fields.
-func readPageToken(token string, hash []byte) (last string, err error) {
+// parse returns the place in a token. The error is of kind Invalid if it is none of ours
+// or was made for a request with other fields.
+func (f pageFields) parse(token string) (last string, err error) {
 	if len(token) > maxTokenBytes {
-		return "", foreignToken()
+		return "", foreignPage()
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) <= 1+pageHashLen || b[0] != pageVersion {
-		return "", foreignToken()
+		return "", foreignPage()
 	}
-	if !bytes.Equal(b[1:1+pageHashLen], hash) {
+	if !strings.HasPrefix(string(b[1:]), string(f.hash())) {
 		return "", room.Invalidf(room.ReasonInvalidPage, "page_token",
 			"belongs to a request with other fields; change nothing but page_size")
 	}
 	return string(b[1+pageHashLen:]), nil
 }
 
-// pageHash covers the fields that decide what is listed and how. page_size is not among
-// them: it may change from page to page (AIP-158).
-func pageHash(format string, fields ...any) []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, format, fields...))
+func (f pageFields) hash() []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", f))
 	return sum[:pageHashLen]
 }
 
-// pageToken returns the token of the page of messages after last.
-func pageToken(req *roomcastv1.ListMessagesRequest, last room.Position) string {
-	return newPageToken(messagesHash(req), last.String())
+// foreignPage refuses a token that no answer of ours had.
+func foreignPage() error {
+	return room.Invalidf(room.ReasonInvalidPage, "page_token", "is no token of a page")
 }
 
-// parsePageToken returns the position in a request's token.
-func parsePageToken(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
-	text, err := readPageToken(req.GetPageToken(), messagesHash(req))
-	if err != nil {
-		return room.Position{}, err
+// pageSize reads page_size. More than the largest page is no error: the page is
+// smaller than asked, as any page may be.
+func pageSize(asked int32) (int, error) {
+	switch {
+	case asked < 0:
+		return 0, room.Invalidf(room.ReasonInvalidPage, "page_size", "is %d; it must be 0 to %d", asked, maxPageSize)
+	case asked == 0:
+		return defaultPageSize, nil
 	}
-	last, err := room.ParsePosition(text, "page_token")
-	if err != nil {
-		return room.Position{}, foreignToken()
-	}
-	return last, nil
-}
-
-func messagesHash(req *roomcastv1.ListMessagesRequest) []byte {
-	return pageHash("%q %q %t %t %q", req.GetRoom(), req.GetAfter(), req.GetRaw(), req.GetNewestFirst(), req.GetBefore())
+	return min(int(asked), maxPageSize), nil
 }

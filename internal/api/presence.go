@@ -64,16 +64,16 @@ func (s *presenceService) ListMembers(
 	if err != nil {
 		return nil, err
 	}
-	hash := pageHash("members %q", req.GetRoom())
+	fields := pageFields{"ListMembers", req.GetRoom()}
 	var after room.Member
 	if token := req.GetPageToken(); token != "" {
-		last, err := readPageToken(token, hash)
+		last, err := fields.parse(token)
 		if err != nil {
 			return nil, err
 		}
 		var found bool
 		if after.User, after.Connection, found = strings.Cut(last, keySeparator); !found {
-			return nil, foreignToken()
+			return nil, foreignPage()
 		}
 	}
 	page := s.presence.Members(ctx, name, after, size)
@@ -82,7 +82,7 @@ func (s *presenceService) ListMembers(
 	}
 	if page.More {
 		last := page.Members[len(page.Members)-1]
-		resp.NextPageToken = newPageToken(hash, last.User+keySeparator+last.Connection)
+		resp.NextPageToken = fields.token(last.User + keySeparator + last.Connection)
 	}
 	return resp, nil
 }
@@ -108,10 +108,10 @@ func (s *presenceService) ListRooms(
 	if err != nil {
 		return nil, err
 	}
-	hash := pageHash("rooms %q", req.GetPrefix())
+	fields := pageFields{"ListRooms", req.GetPrefix()}
 	q := presence.RoomsQuery{Prefix: req.GetPrefix(), Patterns: callerOf(ctx).Patterns(), Limit: size}
 	if token := req.GetPageToken(); token != "" {
-		last, err := readPageToken(token, hash)
+		last, err := fields.parse(token)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +125,7 @@ func (s *presenceService) ListRooms(
 		})
 	}
 	if page.More {
-		resp.NextPageToken = newPageToken(hash, string(page.Last))
+		resp.NextPageToken = fields.token(string(page.Last))
 	}
 	return resp, nil
 }

@@ -24,9 +24,11 @@ type Sequence interface {
 	Publish(ctx context.Context, p *room.Publication, done func(room.Ack, error))
 }
 
-// Verifier checks tokens.
+// Verifier checks tokens, and refuses those that are revoked; see [auth.Verifier].
 type Verifier interface {
 	Verify(token string, now time.Time) (*auth.Caller, error)
+	Revoke(list []room.Revocation, now time.Time)
+	Revoked(c *auth.Caller) bool
 }
 
 // Config is what a gateway needs.
@@ -63,8 +65,9 @@ type Gateway struct {
 	writers  sync.WaitGroup // the flushers
 	stopped  sync.Once
 
-	roster roster
-	wg     sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
+	roster  roster
+	revoked tally
+	wg      sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
 }
 
 const (

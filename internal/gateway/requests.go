@@ -31,8 +31,8 @@ type requests struct {
 }
 
 // welcome lets the socket in. Its frame is the first: it is queued before anyone else
-// can see that there is a caller.
-func (s *session) welcome(caller *auth.Caller) {
+// can see that there is a caller. It reports false if the token does not count any more.
+func (s *session) welcome(caller *auth.Caller) bool {
 	s.reply(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Welcome_{Welcome: &roomcastv1.ServerFrame_Welcome{
 		Connection: s.id,
 		User:       caller.User,
@@ -40,11 +40,14 @@ func (s *session) welcome(caller *auth.Caller) {
 		PingMs:     uint32(s.gw.cfg.PingInterval.Milliseconds()), //nolint:gosec // far below 49 days
 		Version:    s.gw.cfg.Version,
 	}}})
-	s.gw.roster.identify(s, caller)
+	if !s.identify(caller) {
+		return false
+	}
 	if s.gw.drain.begun() {
 		s.tellDrain()
 	}
 	s.tellDegraded()
+	return true
 }
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.
@@ -96,7 +99,8 @@ func (s *session) answer(id uint32, err error) {
 }
 
 // authenticate takes the first token, or a newer one of the same user. A guest may
-// become a user. Rooms that the newer token does not allow are left.
+// become a user. Rooms that the newer token does not allow are left, but for those that
+// the server subscribed.
 func (s *session) authenticate(id uint32, token string) {
 	caller, err := s.gw.cfg.Verifier.Verify(token, time.Now())
 	before := s.caller.Load()
@@ -112,17 +116,21 @@ func (s *session) authenticate(id uint32, token string) {
 		s.answer(id, room.Errorf(room.Denied, room.ReasonOtherUser, "the token is of another user"))
 		return
 	}
+	counts := false
 	if before == nil {
-		s.welcome(caller)
+		counts = s.welcome(caller)
 	} else {
-		s.gw.roster.identify(s, caller)
+		counts = s.identify(caller)
+	}
+	if !counts {
+		return
 	}
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{
 		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
 	}})
 	s.subscribeQueries()
 	for _, name := range s.rooms.names() {
-		if !caller.MaySubscribe(name) {
+		if !caller.MaySubscribe(name) && !s.rooms.isGiven(name) {
 			s.leave(0, name)
 		}
 	}
@@ -169,10 +177,15 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 	if old := r.of[name]; old != nil {
 		c.Succeed(old)
 	}
-	if r.of == nil {
-		r.of = make(map[room.Name]*hub.Cursor)
+	s.beginLocked(id, name, c, pos)
+}
+
+// beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
+func (s *session) beginLocked(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+	if s.rooms.of == nil {
+		s.rooms.of = make(map[room.Name]*hub.Cursor)
 	}
-	r.of[name] = c
+	s.rooms.of[name] = c
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
@@ -216,6 +229,7 @@ func (s *session) leave(id uint32, name room.Name) bool {
 	}
 	c.Leave()
 	delete(s.rooms.of, name)
+	delete(s.rooms.given, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})

@@ -13,6 +13,7 @@ import (
 type rooms struct {
 	mu    sync.Mutex                // guards what follows
 	of    map[room.Name]*hub.Cursor // nil = none yet
+	given map[room.Name]struct{}    // of them, those that the server subscribed; nil = none
 	ended bool                      // no more come in
 }
 
@@ -35,6 +36,33 @@ func (r *rooms) names() []room.Name {
 	return list
 }
 
+// isGiven reports whether the server subscribed a room: then it does not depend on the
+// token.
+func (r *rooms) isGiven(name room.Name) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, given := r.given[name]
+	return given
+}
+
+// give notes that the server wants the socket in a room, if it is there.
+func (r *rooms) give(name room.Name) (in bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[name] == nil {
+		return false
+	}
+	r.giveLocked(name)
+	return true
+}
+
+func (r *rooms) giveLocked(name room.Name) {
+	if r.given == nil {
+		r.given = make(map[room.Name]struct{})
+	}
+	r.given[name] = struct{}{}
+}
+
 // end leaves every room for good. It may be called again.
 func (r *rooms) end() {
 	r.mu.Lock()
@@ -43,5 +71,5 @@ func (r *rooms) end() {
 	for _, c := range r.of {
 		c.Close()
 	}
-	r.of = nil
+	r.of, r.given = nil, nil
 }

@@ -160,13 +160,23 @@ func (s *session) ready() {
 	s.signal()
 }
 
-// shut begins to close the socket; the first call counts. What is queued before it
-// is still written, for a second at most.
-func (s *session) shut(how closing) {
-	if s.out.close(how) {
-		s.cancel()
-		s.signal()
+// shut begins to close the socket; the first call counts, and it reports whether this is
+// it. What is queued before it is still written, for a second at most.
+func (s *session) shut(how closing) bool {
+	if !s.out.close(how) {
+		return false
 	}
+	s.cancel()
+	s.signal()
+	return true
+}
+
+// cut is shut, and takes the socket out of its rooms: when it returns no message is
+// handed to it any more, but for one that is being written just now.
+func (s *session) cut(how closing) bool {
+	first := s.shut(how)
+	s.rooms.end()
+	return first
 }
 
 // gone ends a socket whose peer is gone: nothing more can be written.

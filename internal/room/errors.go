@@ -48,6 +48,7 @@ const (
 	ReasonTokenMissing     Reason = "TOKEN_MISSING"
 	ReasonTokenInvalid     Reason = "TOKEN_INVALID"
 	ReasonTokenExpired     Reason = "TOKEN_EXPIRED"
+	ReasonTokenRevoked     Reason = "TOKEN_REVOKED"
 	ReasonOtherUser        Reason = "OTHER_USER"
 	ReasonForbidden        Reason = "FORBIDDEN"
 	ReasonPublishDisabled  Reason = "CLIENT_PUBLISH_DISABLED"
