@@ -37,6 +37,9 @@ type frame struct {
 	Pong       *struct{}      `json:"pong"`
 	Degraded   *degradedFrame `json:"degraded"`
 	Restored   *struct{}      `json:"restored"`
+	Members    *membersFrame  `json:"members"`
+	Join       *memberFrame   `json:"join"`
+	Leave      *memberFrame   `json:"leave"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -48,6 +51,16 @@ type gapFrame struct{ Room, After, Reason, Position string }
 type errorFrame struct{ Code, Reason, Field string }
 
 type degradedFrame struct{ Reason string }
+
+type memberFrame struct{ Room, User, Connection, Node, Reason string }
+
+type membersFrame struct {
+	Room               string
+	Members            []memberFrame
+	Connections, Users int
+	Complete           bool
+	MissingNodes       []string
+}
 
 type published struct {
 	ID                string

@@ -189,3 +189,24 @@ func (p *Presence) Nodes(ctx context.Context) []NodeFacts {
 	}
 	return list
 }
+
+// Brief is who is in a room now as [Presence.WatchBriefly] begins.
+func (p *Presence) Brief(ctx context.Context, name room.Name) *Event {
+	page := p.Members(ctx, name, room.Member{}, BriefMembers)
+	e := &Event{Kind: Snapshot, Room: name, Members: page.Members, Attendance: page.Attendance}
+	if page.More {
+		all := p.Count(ctx, name)
+		e.Connections, e.Users = all.Connections, all.Users
+		for _, node := range all.Missing {
+			e.lacks(node)
+		}
+		e.Complete = e.Complete && all.Complete
+		return e
+	}
+	var t tally
+	for _, m := range page.Members {
+		t.add(m.User)
+	}
+	e.Connections, e.Users = t.connections, len(t.users)
+	return e
+}
