@@ -63,7 +63,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{} // guarded by mu
-	wg       sync.WaitGroup        // sessions' goroutines; added to under mu and not once draining
+	wg       sync.WaitGroup        // sessions' goroutines; added to under mu and not once drain.refuses
 }
 
 const (
@@ -90,6 +90,7 @@ func New(cfg Config) (*Gateway, error) {
 		origins:  origins,
 		proxies:  proxies,
 		sessions: make(map[*session]struct{}),
+		drain:    newDrain(),
 	}
 	g.upgrader = websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout,
@@ -150,8 +151,9 @@ func withoutBody(next http.Handler) http.Handler {
 func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	_, _, draining := g.drain.current()
 	switch {
-	case g.drain.begun():
+	case draining:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("draining\n"))
 	case !g.cfg.Ready():
@@ -169,8 +171,8 @@ func (g *Gateway) Connections() int {
 	return len(g.sessions)
 }
 
-// serve hands a connection to a session of its own and returns. If draining has
-// begun meanwhile the peer is sent elsewhere.
+// serve hands a connection to a session of its own and returns. If no more sockets are
+// taken by now the peer is sent elsewhere.
 func (g *Gateway) serve(s *session, caller *auth.Caller) {
 	if g.add(s) {
 		go s.begin(caller)
@@ -186,7 +188,7 @@ func (g *Gateway) serve(s *session, caller *auth.Caller) {
 func (g *Gateway) add(s *session) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.drain.begun() {
+	if g.drain.refuses.Load() {
 		return false
 	}
 	s.open()

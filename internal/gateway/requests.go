@@ -42,9 +42,7 @@ func (s *session) welcome(caller *auth.Caller) {
 		Version:    s.gw.cfg.Version,
 	}}})
 	s.caller.Store(caller)
-	if s.gw.drain.begun() {
-		s.tellDrain()
-	}
+	s.tellTurn()
 	s.tellDegraded()
 }
 

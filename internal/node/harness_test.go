@@ -37,6 +37,7 @@ type frame struct {
 	Pong       *struct{}      `json:"pong"`
 	Degraded   *degradedFrame `json:"degraded"`
 	Restored   *struct{}      `json:"restored"`
+	Reconnect  *reconnect     `json:"reconnect"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -48,6 +49,8 @@ type gapFrame struct{ Room, After, Reason, Position string }
 type errorFrame struct{ Code, Reason, Field string }
 
 type degradedFrame struct{ Reason string }
+
+type reconnect struct{ WithinMs int }
 
 type published struct {
 	ID                string
