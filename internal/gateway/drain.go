@@ -123,10 +123,10 @@ func (g *Gateway) moveAll(window time.Duration) {
 	if g.Connections() > 0 {
 		g.drain.wait(nil, func(p plan) time.Time { return p.settled })
 	}
-	g.mu.Lock()
+	g.roster.mu.Lock()
 	g.drain.refuses.Store(true)
-	g.mu.Unlock()
-	sessions := g.all()
+	g.roster.mu.Unlock()
+	sessions := g.roster.all()
 	gone := make(chan struct{})
 	go func() {
 		g.wg.Wait()
