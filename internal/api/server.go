@@ -50,6 +50,10 @@ const (
 	// maxStreams is how many calls one connection may have open.
 	maxStreams = 1000
 
+	// unreadGrace is how long a drain waits for watches that have been told to end: who
+	// does not read does not take the end either.
+	unreadGrace = time.Second
+
 	// streamWorkers is how many goroutines are kept for calls: a new one for each call
 	// grows its stack each time. A call that waits for the log holds one, so there are
 	// more than processors; beyond them calls get goroutines of their own.
@@ -77,6 +81,7 @@ type Server struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	publish *publishService
+	edge    *edge
 	drain   context.CancelFunc // tells streams to end
 }
 
@@ -103,6 +108,7 @@ func NewServer(cfg Config) (*Server, error) {
 		meter:    meter,
 		draining: draining,
 	}
+	s.edge = edge
 	s.grpc = grpc.NewServer(serverOptions(cfg, edge)...)
 	s.publish = &publishService{
 		policies:  cfg.Policies,
@@ -173,22 +179,42 @@ func (s *Server) SetServing(serving bool) {
 	s.health.SetServingStatus(roomcastv1.PublishService_ServiceDesc.ServiceName, answer)
 }
 
-// Stop refuses new calls, lets open ones finish until ctx ends, then cuts them.
-// Publish streams take no more messages, answer those they have and end with
-// UNAVAILABLE (DRAINING); watches end so at once. When it returns nothing of the server runs any more.
+// Stop refuses new calls and lets open ones finish. Publish streams take no more
+// messages, answer those they have and end with UNAVAILABLE (DRAINING); watches end so
+// at once. Calls are cut when ctx ends, when they have had the time of a call without
+// a deadline, and when all that are left for a second are watches: their callers do
+// not read. When it returns nothing of the server runs any more.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
 	s.drain()
+	ctx, cancel := context.WithTimeout(ctx, defaultDeadline+unreadGrace)
+	defer cancel()
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
 		s.grpc.GracefulStop()
 	}()
-	select {
-	case <-finished:
-	case <-ctx.Done():
-		s.grpc.Stop()
-		<-finished
-	}
+	s.awaitCalls(ctx, finished)
+	s.grpc.Stop()
+	<-finished
 	s.publish.readers.Wait()
+}
+
+// awaitCalls waits until the server has finished, nothing but watches has been open for
+// a while, or ctx ends.
+func (s *Server) awaitCalls(ctx context.Context, finished <-chan struct{}) {
+	tick := time.NewTicker(unreadGrace / 20)
+	defer tick.Stop()
+	for busy := time.Now(); time.Since(busy) < unreadGrace; {
+		select {
+		case <-finished:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if s.edge.answering.Load() > 0 {
+				busy = time.Now()
+			}
+		}
+	}
 }

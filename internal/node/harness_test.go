@@ -40,6 +40,7 @@ type frame struct {
 	Members    *membersFrame  `json:"members"`
 	Join       *memberFrame   `json:"join"`
 	Leave      *memberFrame   `json:"leave"`
+	Reconnect  *reconnect     `json:"reconnect"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -61,6 +62,7 @@ type membersFrame struct {
 	Complete           bool
 	MissingNodes       []string
 }
+type reconnect struct{ WithinMs int }
 
 type published struct {
 	ID                string
