@@ -171,7 +171,7 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 		Policies: policies, Source: ts.rooms, Log: ts.recorder, RingMessages: 8, Metrics: metrics.New(), Logger: logger,
 	})
 	cfg := Config{
-		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms,
+		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms, Connections: &switchboard{},
 		Verifier: verifier, Anonymous: auth.Everything(), Reflection: true,
 		Logger: logger,
 	}

@@ -55,18 +55,20 @@ const (
 	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log, Rooms and Logger must be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms, Connections and Logger
+// must be set.
 type Config struct {
-	Policies   *room.Policies
-	Publisher  Publisher
-	Log        Log
-	Rooms      Rooms
-	Verifier   Verifier         // checks bearer tokens; nil = every token is refused
-	Anonymous  *auth.Caller     // who calls without credentials (dev); nil = refused
-	Reflection bool             // serve gRPC reflection, which needs no credentials
-	TLS        *tls.Config      // nil = plaintext; client certificates as it says
-	Metrics    *metrics.Metrics // nil = not counted
-	Logger     *slog.Logger
+	Policies    *room.Policies
+	Publisher   Publisher
+	Log         Log
+	Rooms       Rooms
+	Connections Connections
+	Verifier    Verifier         // checks bearer tokens; nil = every token is refused
+	Anonymous   *auth.Caller     // who calls without credentials (dev); nil = refused
+	Reflection  bool             // serve gRPC reflection, which needs no credentials
+	TLS         *tls.Config      // nil = plaintext; client certificates as it says
+	Metrics     *metrics.Metrics // nil = not counted
+	Logger      *slog.Logger
 }
 
 // Server is the control listener's gRPC server.
@@ -83,8 +85,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil:
-		return nil, errors.New("api: no publisher, no log or no rooms")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Connections == nil:
+		return nil, errors.New("api: no publisher, no log, no rooms or no connections")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -143,7 +145,7 @@ func (s *Server) register(cfg Config) {
 		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
 	})
 	roomcastv1.RegisterPresenceServiceServer(s.grpc, roomcastv1.UnimplementedPresenceServiceServer{})
-	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
+	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, roomcastv1.UnimplementedClusterServiceServer{})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
