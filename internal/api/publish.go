@@ -40,6 +40,7 @@ type publishService struct {
 
 	policies  *room.Policies
 	publisher Publisher
+	auth      *authenticator
 	fail      *failures
 	meter     *meter
 	logger    *slog.Logger

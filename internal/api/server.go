@@ -96,8 +96,9 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{health: health.NewServer(), drain: drain}
 	fail := &failures{logger: cfg.Logger}
 	meter := newMeter(cfg.Metrics)
+	callers := &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous}
 	edge := &edge{
-		auth:     &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous},
+		auth:     callers,
 		fail:     fail,
 		meter:    meter,
 		draining: draining,
@@ -106,6 +107,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s.publish = &publishService{
 		policies:  cfg.Policies,
 		publisher: cfg.Publisher,
+		auth:      callers,
 		fail:      fail,
 		meter:     meter,
 		logger:    cfg.Logger,
