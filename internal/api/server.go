@@ -60,20 +60,21 @@ const (
 	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence and Logger must
-// be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence, Connections and
+// Logger must be set.
 type Config struct {
-	Policies   *room.Policies
-	Publisher  Publisher
-	Log        Log
-	Rooms      Rooms
-	Presence   *presence.Presence
-	Verifier   Verifier         // checks bearer tokens; nil = every token is refused
-	Anonymous  *auth.Caller     // who calls without credentials (dev); nil = refused
-	Reflection bool             // serve gRPC reflection, which needs no credentials
-	TLS        *tls.Config      // nil = plaintext; client certificates as it says
-	Metrics    *metrics.Metrics // nil = not counted
-	Logger     *slog.Logger
+	Policies    *room.Policies
+	Publisher   Publisher
+	Log         Log
+	Rooms       Rooms
+	Presence    *presence.Presence
+	Connections Connections
+	Verifier    Verifier         // checks bearer tokens; nil = every token is refused
+	Anonymous   *auth.Caller     // who calls without credentials (dev); nil = refused
+	Reflection  bool             // serve gRPC reflection, which needs no credentials
+	TLS         *tls.Config      // nil = plaintext; client certificates as it says
+	Metrics     *metrics.Metrics // nil = not counted
+	Logger      *slog.Logger
 }
 
 // Server is the control listener's gRPC server.
@@ -91,8 +92,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil:
-		return nil, errors.New("api: no publisher, no log, no rooms or no presence")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil || cfg.Connections == nil:
+		return nil, errors.New("api: no publisher, no log, no rooms, no presence or no connections")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -102,8 +103,9 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{health: health.NewServer(), drain: drain}
 	fail := &failures{logger: cfg.Logger}
 	meter := newMeter(cfg.Metrics)
+	callers := &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous}
 	edge := &edge{
-		auth:     &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous},
+		auth:     callers,
 		fail:     fail,
 		meter:    meter,
 		draining: draining,
@@ -114,6 +116,7 @@ func NewServer(cfg Config) (*Server, error) {
 		policies:  cfg.Policies,
 		publisher: cfg.Publisher,
 		presence:  cfg.Presence,
+		auth:      callers,
 		fail:      fail,
 		meter:     meter,
 		logger:    cfg.Logger,
@@ -153,7 +156,7 @@ func (s *Server) register(cfg Config) {
 		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
 	})
 	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, draining: s.publish.draining})
-	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
+	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, &clusterService{
 		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log,
 	})

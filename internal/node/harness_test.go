@@ -126,9 +126,14 @@ func (s *socket) next() frame {
 	if err != nil {
 		s.t.Fatalf("read frame: %v", err)
 	}
+	return parse(s.t, data)
+}
+
+func parse(t testing.TB, data []byte) frame {
+	t.Helper()
 	var f frame
 	if err := json.Unmarshal(data, &f); err != nil {
-		s.t.Fatalf("frame %s: %v", data, err)
+		t.Fatalf("frame %s: %v", data, err)
 	}
 	return f
 }

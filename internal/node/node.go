@@ -17,6 +17,7 @@ import (
 	"github.com/roomcast/roomcast/internal/api"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/connections"
 	"github.com/roomcast/roomcast/internal/embednats"
 	"github.com/roomcast/roomcast/internal/gateway"
 	"github.com/roomcast/roomcast/internal/hub"
@@ -168,20 +169,25 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 	if err = p.presence.Answer(sockets{Gateway: p.gateway, node: n.cfg.Node}); err != nil {
 		return p, err
 	}
+	conns, err := connections.New(ctx, p.bus, p.gateway, n.log)
+	if err != nil {
+		return p, err
+	}
 	p.http = newHTTPServer(p.gateway.Handler())
 	p.http.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	p.api, err = api.NewServer(api.Config{
-		Policies:   n.policies,
-		Publisher:  publisher{p.bus},
-		Log:        p.bus,
-		Rooms:      p.hub,
-		Presence:   p.presence,
-		Verifier:   n.verifier,
-		Anonymous:  n.anonymousRPC(),
-		Reflection: n.cfg.Reflection,
-		TLS:        n.grpcTLS,
-		Metrics:    n.metrics,
-		Logger:     n.log,
+		Policies:    n.policies,
+		Publisher:   publisher{p.bus},
+		Log:         p.bus,
+		Rooms:       p.hub,
+		Presence:    p.presence,
+		Connections: conns,
+		Verifier:    n.verifier,
+		Anonymous:   n.anonymousRPC(),
+		Reflection:  n.cfg.Reflection,
+		TLS:         n.grpcTLS,
+		Metrics:     n.metrics,
+		Logger:      n.log,
 	})
 	return p, err
 }
