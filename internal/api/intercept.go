@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -17,11 +18,15 @@ type edge struct {
 	fail     *failures
 	meter    *meter
 	draining context.Context //nolint:containedctx // a signal: done when the server drains
+
+	answering atomic.Int64 // calls that have something to answer: all but watches
 }
 
 func (e *edge) unary(
 	ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
+	e.answering.Add(1)
+	defer e.answering.Add(-1)
 	resp, err := e.callUnary(ctx, req, info.FullMethod, handler)
 	if err != nil {
 		e.meter.refused(err)
@@ -45,6 +50,10 @@ func (e *edge) callUnary(ctx context.Context, req any, method string, handler gr
 }
 
 func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if info.IsClientStream {
+		e.answering.Add(1)
+		defer e.answering.Add(-1)
+	}
 	err := e.callStream(srv, ss, info, handler)
 	if err != nil {
 		e.meter.refused(err)

@@ -56,6 +56,8 @@ type streamItem struct {
 	// guarded by publishStream.mu
 	outcome outcome
 	known   bool // outcome is
+
+	receipt bool // static; wants one
 }
 
 // PublishStream publishes messages as they come, in one sequence, and answers them in
@@ -108,7 +110,7 @@ func (ps *publishStream) read(ctx context.Context) (err error) {
 			ps.end(err)
 			return nil
 		}
-		item := &streamItem{stream: ps, begun: time.Now()}
+		item := &streamItem{stream: ps, begun: time.Now(), receipt: req.GetMessage().GetReceipt()}
 		if !ps.take(item) {
 			return nil
 		}
@@ -211,8 +213,15 @@ func (ps *publishStream) answer(ctx context.Context) error {
 		if items, ended = ps.known(items[:0]); ended {
 			return ps.err
 		}
-		for _, item := range items {
-			if err := ps.send(ctx, item.outcome); err != nil {
+		var asked *receipts
+		for i, item := range items {
+			if item.receipt && item.outcome.err == nil {
+				asked = asked.ask(ctx, ps.service, i, &item.publication, item.outcome.ack)
+			}
+		}
+		receipts := asked.wait()
+		for i, item := range items {
+			if err := ps.send(ctx, item.outcome, receipts[i]); err != nil {
 				return err
 			}
 		}
@@ -243,13 +252,14 @@ func (ps *publishStream) known(dst []*streamItem) (_ []*streamItem, ended bool) 
 }
 
 // send answers one message.
-func (ps *publishStream) send(ctx context.Context, o outcome) error {
+func (ps *publishStream) send(ctx context.Context, o outcome, receipt *roomcastv1.Receipt) error {
 	var answer struct {
 		roomcastv1.PublishStreamResponse
 		result
 	}
 	method := roomcastv1.PublishService_PublishStream_FullMethodName
 	answer.Result = ps.service.answer(ctx, method, o, &answer.result)
+	answer.response.Receipt = receipt
 	err := ps.stream.Send(&answer.PublishStreamResponse)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()

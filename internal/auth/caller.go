@@ -152,6 +152,20 @@ func (c *Caller) MayCallAll(rpc string, prefix room.Name) bool {
 	return false
 }
 
+// Patterns lists the rooms for which [Caller.MayCallRoom] may hold: names, and
+// beginnings of names before a '*'. Sorted.
+func (c *Caller) Patterns() []string {
+	list := make([]string, 0, len(c.grants.exact)+len(c.grants.prefixes))
+	for name := range c.grants.exact {
+		list = append(list, string(name))
+	}
+	for prefix := range c.grants.prefixes {
+		list = append(list, string(prefix)+"*")
+	}
+	slices.Sort(list)
+	return list
+}
+
 // Expired reports whether the token has ended, [Leeway] included. A socket is to
 // be closed from Expires + Leeway on.
 func (c *Caller) Expired(now time.Time) bool {

@@ -25,26 +25,6 @@ func connections(t testing.TB, n *nodetest.Node) roomcastv1.ConnectionServiceCli
 	return roomcastv1.NewConnectionServiceClient(n.Dial(t))
 }
 
-// together waits until every node knows of all.
-func together(t testing.TB, nodes ...*nodetest.Node) {
-	t.Helper()
-	for _, n := range nodes {
-		asks := connections(t, n)
-		nodetest.Eventually(t, patience, n.Node+" has all nodes", func() bool {
-			resp, err := asks.Subscribe(bounded(t), &roomcastv1.SubscribeRequest{User: "nobody", Room: "x"})
-			return err == nil && resp.GetComplete()
-		})
-	}
-}
-
-// three nodes on one NATS, who know each other.
-func three(t testing.TB) []*nodetest.Node {
-	t.Helper()
-	nodes := nodetest.Start(t, 3, nodetest.OnNATS(nodetest.StartNATS(t).URL))
-	together(t, nodes...)
-	return nodes
-}
-
 // wantEnd reads to the close frame and returns the messages before it.
 func (s *socket) wantEnd(code int, reason string) (before []message) {
 	s.t.Helper()
@@ -65,7 +45,7 @@ func (s *socket) wantEnd(code int, reason string) (before []message) {
 
 func TestConnectionsOfThreeNodes(t *testing.T) {
 	t.Parallel()
-	nodes := three(t)
+	nodes := together(t, nodetest.Start(t, 3, nodetest.OnNATS(nodetest.StartNATS(t).URL)))
 	var sockets []*socket
 	var want []string
 	for i := range 9 {
@@ -157,8 +137,7 @@ func TestRevokeTokensOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	const count = 300
 	url := nodetest.StartNATS(t).URL
-	nodes := nodetest.Start(t, 4, nodetest.OnNATS(url))
-	together(t, nodes...)
+	nodes := together(t, nodetest.Start(t, 4, nodetest.OnNATS(url)))
 	revoked := token(t, "ann")
 	sockets := crowd(t, nodes[:3], revoked, "news", count)
 	bob := dial(t, nodes[0], token(t, "bob"))
@@ -275,7 +254,7 @@ func TestRevokeTokensWithNATSAway(t *testing.T) {
 // says how long the call takes, and how long it is from its beginning until the last
 // socket has read its close frame.
 func BenchmarkRevokeTokens(b *testing.B) {
-	nodes := three(b)
+	nodes := together(b, nodetest.Start(b, 3, nodetest.OnNATS(nodetest.StartNATS(b).URL)))
 	asks := connections(b, nodes[0])
 	var answered, ended time.Duration
 	for round := 0; b.Loop(); round++ {

@@ -64,6 +64,7 @@ const (
 	ReasonOutcomeUnknown   Reason = "OUTCOME_UNKNOWN"
 	ReasonPositionLost     Reason = "POSITION_LOST"
 	ReasonNoHistory        Reason = "NO_HISTORY"
+	ReasonNoPresence       Reason = "NO_PRESENCE"
 	ReasonDraining         Reason = "DRAINING"
 	ReasonOrigin           Reason = "ORIGIN_NOT_ALLOWED"
 	ReasonSubprotocol      Reason = "SUBPROTOCOL_NOT_SERVED"
