@@ -42,6 +42,7 @@ type publishService struct {
 	policies  *room.Policies
 	publisher Publisher
 	presence  *presence.Presence
+	auth      *authenticator
 	fail      *failures
 	meter     *meter
 	logger    *slog.Logger

@@ -63,8 +63,9 @@ type streamItem struct {
 // PublishStream publishes messages as they come, in one sequence, and answers them in
 // order. A failed one has its own status and the stream goes on. It ends with OK after
 // the caller's last message was answered; when the node drains, the stream has its age
-// or the token ends, it takes no more messages, answers those that it took, and ends
-// with an error. A message without an answer may have been published or not.
+// or the token ends or was revoked, it takes no more messages, answers those that it
+// took, and ends with an error. A message without an answer may have been published or
+// not.
 func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishStreamServer) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
@@ -104,6 +105,10 @@ func (ps *publishStream) read(ctx context.Context) (err error) {
 		}
 		if err != nil {
 			return err
+		}
+		if err := ps.service.auth.revoked(ctx); err != nil {
+			ps.end(err)
+			return nil
 		}
 		item := &streamItem{stream: ps, begun: time.Now(), receipt: req.GetMessage().GetReceipt()}
 		if !ps.take(item) {

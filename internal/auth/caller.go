@@ -152,6 +152,20 @@ func (c *Caller) Patterns() []string {
 	return list
 }
 
+// MayCallAll reports whether the caller may call a method of the group for every room
+// whose name begins so.
+func (c *Caller) MayCallAll(rpc string, prefix room.Name) bool {
+	if !c.MayCall(rpc) {
+		return false
+	}
+	for _, length := range c.grants.lengths {
+		if length <= len(prefix) && c.grants.prefixes[prefix[:length]] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Expired reports whether the token has ended, [Leeway] included. A socket is to
 // be closed from Expires + Leeway on.
 func (c *Caller) Expired(now time.Time) bool {

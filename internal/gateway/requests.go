@@ -43,9 +43,7 @@ func (s *session) welcome(caller *auth.Caller) bool {
 	if !s.identify(caller) {
 		return false
 	}
-	if s.gw.drain.begun() {
-		s.tellDrain()
-	}
+	s.tellTurn()
 	s.tellDegraded()
 	return true
 }

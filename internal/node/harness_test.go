@@ -40,6 +40,7 @@ type frame struct {
 	Members    *membersFrame  `json:"members"`
 	Join       *memberFrame   `json:"join"`
 	Leave      *memberFrame   `json:"leave"`
+	Reconnect  *reconnect     `json:"reconnect"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -61,6 +62,7 @@ type membersFrame struct {
 	Complete           bool
 	MissingNodes       []string
 }
+type reconnect struct{ WithinMs int }
 
 type published struct {
 	ID                string
@@ -124,9 +126,14 @@ func (s *socket) next() frame {
 	if err != nil {
 		s.t.Fatalf("read frame: %v", err)
 	}
+	return parse(s.t, data)
+}
+
+func parse(t testing.TB, data []byte) frame {
+	t.Helper()
 	var f frame
 	if err := json.Unmarshal(data, &f); err != nil {
-		s.t.Fatalf("frame %s: %v", data, err)
+		t.Fatalf("frame %s: %v", data, err)
 	}
 	return f
 }

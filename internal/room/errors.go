@@ -44,6 +44,7 @@ const (
 	ReasonInvalidPosition  Reason = "INVALID_POSITION"
 	ReasonInvalidPage      Reason = "INVALID_PAGE"
 	ReasonInvalidFrame     Reason = "INVALID_FRAME"
+	ReasonInvalidRequest   Reason = "INVALID_REQUEST"
 	ReasonPayloadTooLarge  Reason = "PAYLOAD_TOO_LARGE"
 	ReasonTokenMissing     Reason = "TOKEN_MISSING"
 	ReasonTokenInvalid     Reason = "TOKEN_INVALID"
