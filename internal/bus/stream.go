@@ -32,8 +32,12 @@ const (
 // duplicateWindow is how long the log knows a message id.
 const duplicateWindow = 2 * time.Minute
 
-// errStreamNotFound is JetStream's code for a stream that is not there.
-const errStreamNotFound = 10059
+// JetStream's codes for a stream that is not there, and for one whose replicas find no
+// place: too few servers are in the cluster, or not yet.
+const (
+	errStreamNotFound = 10059
+	errNoPeers        = 10005
+)
 
 // apiTimeout bounds one request to JetStream's API.
 const apiTimeout = 5 * time.Second
@@ -97,10 +101,11 @@ func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream,
 	}
 }
 
-// retryEnsure reports whether a cluster that is still forming may cause err.
+// retryEnsure reports whether a cluster that is still forming may cause err, or a log
+// that another node is just making: its name is taken before it is there.
 func retryEnsure(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code == 503
+		return api.Code == 503 || api.ErrorCode == errStreamNotFound || api.ErrorCode == errNoPeers
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)

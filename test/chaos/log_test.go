@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,57 +21,71 @@ func readLog(t testing.TB, nc *nats.Conn) Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	epochs := make(map[string]string)
 	log := Log{Rooms: make(map[string][]Entry), Epoch: func(room string) string { return epochs[streamOf(room)] }, Keeps: keeps}
 	for _, name := range streams() {
-		if epochs[name], err = readStream(ctx, js, name, log.Rooms); err != nil {
+		var err error
+		if epochs[name], err = readStream(ctx, nc, name, log.Rooms); err != nil {
 			t.Fatalf("read %s: %v", name, err)
 		}
 	}
 	return log
 }
 
-// readStream adds the rooms of one log.
-func readStream(ctx context.Context, js jetstream.JetStream, name string, rooms map[string][]Entry) (epoch string, err error) {
+// readStream adds the rooms of one log. Its leader answers for each message: consumers
+// and Direct Get are served by any replica.
+func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[string][]Entry) (epoch string, err error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return "", err
+	}
 	s, err := js.Stream(ctx, name)
 	if err != nil {
 		return "", err
 	}
 	info := s.CachedInfo()
-	epoch, last := info.Config.Metadata["rc.epoch"], info.State.LastSeq // each node's canary is in it at least
-	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		return "", err
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return "", err
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+	epoch = info.Config.Metadata["rc.epoch"]
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
+		msg, err := readMessage(ctx, nc, name, seq)
 		if err != nil {
 			return "", err
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return "", err
-		}
-		seq := meta.Sequence.Stream
-		if !strings.Contains(msg.Subject(), "~") {
+		if !strings.Contains(msg.Subject, "~") {
 			var record busv1.Record
-			if err := proto.Unmarshal(msg.Data(), &record); err != nil {
-				return "", fmt.Errorf("%s: %w", msg.Subject(), err)
+			if err := proto.Unmarshal(msg.Data, &record); err != nil {
+				return "", fmt.Errorf("%s: %w", msg.Subject, err)
 			}
-			id := fmt.Sprintf("%s.%d.%s", epoch, seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
+			id := fmt.Sprintf("%s.%d.%s", epoch, msg.Seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
 			rooms[record.GetRoom()] = append(rooms[record.GetRoom()], Entry{id, record.GetText()})
 		}
-		if seq >= last {
-			return epoch, nil
-		}
+		seq = msg.Seq + 1
 	}
+	return epoch, nil
+}
+
+// storedMessage is a message as JetStream's API tells it.
+type storedMessage struct {
+	Subject string
+	Seq     uint64
+	Data    []byte
+}
+
+// readMessage reads the first message from a sequence on.
+func readMessage(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (storedMessage, error) {
+	query := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":"rc.pub.>"}`, seq)
+	answer, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, query)
+	if err != nil {
+		return storedMessage{}, err
+	}
+	var r struct {
+		Message storedMessage
+		Error   *struct{ Description string }
+	}
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return storedMessage{}, err
+	}
+	if r.Error != nil {
+		return storedMessage{}, fmt.Errorf("sequence %d: %s", seq, r.Error.Description)
+	}
+	return r.Message, nil
 }
