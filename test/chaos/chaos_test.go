@@ -15,15 +15,22 @@ import (
 	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
-// A run's size.
 const (
-	socketCount = 200
-	roomCount   = 100
-	shortRooms  = 10 // of them: with a short history
-	seatsEach   = 10 // rooms of a socket
-	faultTime   = 12 * time.Second
-	settleTime  = 45 * time.Second // for the last messages to come, all being well
+	roomCount  = 100
+	shortRooms = 10 // of them: with a short history
+	faultTime  = 12 * time.Second
 )
+
+// plan is what a run does.
+type plan struct {
+	seed    uint64
+	program string
+	rooms   []string
+	sockets int
+	seats   int // rooms of a socket
+	steps   []Step
+	settles time.Duration // for the last messages to come, all being well
+}
 
 // TestChaos runs seeds one after the other and prints a line for each. A seed again:
 //
@@ -33,8 +40,11 @@ func TestChaos(t *testing.T) {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			began := time.Now()
-			r := newRun(t, seed, built.roomcast)
-			r.run(faultTime)
+			r := newRun(t, plan{
+				seed: seed, program: built.roomcast, rooms: roomNames(), sockets: 200, seats: 10,
+				steps: Schedule(seed, faultTime), settles: 45 * time.Second,
+			})
+			r.run()
 			faults := Check(&r.story)
 			verdict := "ok    "
 			if len(faults) > 0 || t.Failed() {
@@ -48,21 +58,20 @@ func TestChaos(t *testing.T) {
 
 // run is one seed.
 type run struct {
+	plan
 	t       testing.TB
-	seed    uint64
 	dir     string
 	cluster *cluster
 	sockets []*socket
-	rooms   []string
 	breaker *breaker
 	began   time.Time
 	story   Story
 }
 
 // newRun starts the processes. Their files stay if the run fails.
-func newRun(t testing.TB, seed uint64, program string) *run {
+func newRun(t testing.TB, p plan) *run {
 	t.Helper()
-	dir, err := os.MkdirTemp("", fmt.Sprintf("roomcast-chaos-seed%d-", seed))
+	dir, err := os.MkdirTemp("", fmt.Sprintf("roomcast-chaos-seed%d-", p.seed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +80,12 @@ func newRun(t testing.TB, seed uint64, program string) *run {
 			_ = os.RemoveAll(dir)
 		}
 	})
-	r := &run{t: t, seed: seed, dir: dir, rooms: roomNames()}
+	r := &run{t: t, plan: p, dir: dir}
 	loseEvery := 1 << 60
-	if seed%2 == 0 { // what NATS republishes is lost now and then, as it may be
+	if p.seed%2 == 0 { // what NATS republishes is lost now and then, as it may be
 		loseEvery = 50
 	}
-	r.cluster = startCluster(t, program, dir, loseEvery)
+	r.cluster = startCluster(t, p.program, dir, loseEvery)
 	return r
 }
 
@@ -92,7 +101,7 @@ func roomNames() (rooms []string) {
 }
 
 // run publishes, breaks and heals, and tells the story.
-func (r *run) run(length time.Duration) {
+func (r *run) run() {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	r.began = time.Now()
@@ -102,9 +111,9 @@ func (r *run) run(length time.Duration) {
 	for _, n := range r.cluster.nodes {
 		nodes = append(nodes, n.http)
 	}
-	for i := range socketCount {
+	for i := range r.plan.sockets {
 		var rooms []string
-		for _, room := range random.Perm(roomCount)[:seatsEach] {
+		for _, room := range random.Perm(len(r.rooms))[:r.seats] {
 			rooms = append(rooms, r.rooms[room])
 		}
 		s := newSocket(i, r.seed, nodes, rooms, r.began)
@@ -114,9 +123,9 @@ func (r *run) run(length time.Duration) {
 	publishing, giveUp := context.WithCancel(ctx)
 	ps := startPublishers(publishing, r.cluster, r.seed, r.rooms, r.began)
 	r.breaker = newBreaker(r.cluster, r.sockets)
-	r.breaker.run(Schedule(r.seed, length))
+	r.breaker.run(r.steps)
 	r.cluster.heal()
-	timer := time.AfterFunc(settleTime, giveUp)
+	timer := time.AfterFunc(time.Minute, giveUp)
 	var strange []string
 	r.story.Publications, strange = ps.finish()
 	timer.Stop()
@@ -148,8 +157,8 @@ func (r *run) settle() {
 	for _, s := range r.sockets {
 		s.settle()
 	}
-	deadline := time.Now().Add(settleTime)
-	nodetest.Eventually(r.t, 2*settleTime, "the sockets settle", func() bool {
+	deadline := time.Now().Add(r.settles)
+	nodetest.Eventually(r.t, 2*r.settles, "the sockets settle", func() bool {
 		if time.Now().After(deadline) {
 			return true
 		}
@@ -215,7 +224,7 @@ func (r *run) report(faults []Fault) {
 		logs = append(logs, p.log)
 	}
 	schedule := make([]string, 0)
-	for _, s := range Schedule(r.seed, faultTime) {
+	for _, s := range r.steps {
 		schedule = append(schedule, s.String())
 	}
 	r.t.Errorf("the schedule:\n%s\nagain: make soak SEED=%d SEEDS=1\nlogs: %s", strings.Join(schedule, "\n"), r.seed, strings.Join(logs, " "))

@@ -61,6 +61,9 @@ func Schedule(seed uint64, length time.Duration) []Step {
 		if kind != StepDown && kind != CutBus && kind != CutSockets {
 			step.For = 300*time.Millisecond + time.Duration(random.Int64N(int64(3*time.Second)))
 		}
+		if kind == PauseServer && random.IntN(3) == 0 { // another leads when it goes on, and it does not know
+			step.For += 6 * time.Second
+		}
 		steps = append(steps, step)
 	}
 	return steps
