@@ -35,7 +35,12 @@ func (b *breaker) run(steps []Step) {
 		which int
 	}
 	byTarget := make(map[target][]Step)
+	var last []Step
 	for _, s := range steps {
+		if s.Fault == KillAll {
+			last = append(last, s)
+			continue
+		}
 		at := target{s.Fault == KillNode || s.Fault == PauseNode, s.Target}
 		if s.For == 0 { // it does not keep its target
 			at.which = -1
@@ -53,6 +58,10 @@ func (b *breaker) run(steps []Step) {
 		})
 	}
 	wg.Wait()
+	for _, s := range last {
+		b.take(s)
+		b.done[s.Fault].Add(1)
+	}
 }
 
 func (b *breaker) take(s Step) {
@@ -64,8 +73,7 @@ func (b *breaker) take(s Step) {
 	case KillServer:
 		b.bounce(b.cluster.servers[s.Target].process, s.For)
 	case KillNode:
-		n := b.cluster.nodes[s.Target]
-		b.bounce(n.process, s.For)
+		b.bounce(b.cluster.nodes[s.Target].process, s.For)
 	case PauseServer:
 		b.freeze(b.cluster.servers[s.Target].process, s.For)
 	case PauseNode:
@@ -77,6 +85,15 @@ func (b *breaker) take(s Step) {
 	case CutSockets:
 		for i := s.Target; i < len(b.sockets); i += clusterSize {
 			b.sockets[i].cut()
+		}
+	case KillAll:
+		all := b.cluster.processes()
+		for _, p := range all {
+			p.kill()
+		}
+		pause(b.cluster.t.Context(), s.For)
+		for _, p := range all {
+			p.start()
 		}
 	}
 }

@@ -30,11 +30,12 @@ const (
 	PauseNode   FaultKind = "node pause"
 	CutBus      FaultKind = "bus cut" // a node's connections to NATS are closed
 	CutSockets  FaultKind = "socket cut"
+	KillAll     FaultKind = "kill of everything" // all nodes and servers at once; they start together
 )
 
 // Faults are all kinds, in the order in which a run reports them.
 func Faults() []FaultKind {
-	return []FaultKind{StepDown, KillServer, PauseServer, KillNode, PauseNode, CutBus, CutSockets}
+	return []FaultKind{StepDown, KillServer, PauseServer, KillNode, PauseNode, CutBus, CutSockets, KillAll}
 }
 
 func (s Step) String() string {
@@ -42,18 +43,19 @@ func (s Step) String() string {
 }
 
 // Schedule draws the faults of a run: the same for the same seed. Every kind comes at
-// least once; of servers and of nodes one at a time is away, except where a pause
-// outlasts its turn or a process needs long to come back.
+// least once, but that even seeds alone end with the kill of everything. Several may be
+// under way at once, also so many that the log has no quorum.
 func Schedule(seed uint64, length time.Duration) []Step {
 	const between = 800 * time.Millisecond // mean
 	random := rand.New(rand.NewPCG(seed, 1))
 	var kinds []FaultKind
-	for _, i := range random.Perm(len(Faults())) {
-		kinds = append(kinds, Faults()[i])
+	single := Faults()[:len(Faults())-1]
+	for _, i := range random.Perm(len(single)) {
+		kinds = append(kinds, single[i])
 	}
 	var steps []Step
 	for at := between; at < length; at += between/2 + time.Duration(random.Int64N(int64(between))) {
-		kind := Faults()[random.IntN(len(Faults()))]
+		kind := single[random.IntN(len(single))]
 		if len(kinds) > 0 {
 			kind, kinds = kinds[0], kinds[1:]
 		}
@@ -65,6 +67,9 @@ func Schedule(seed uint64, length time.Duration) []Step {
 			step.For += 6 * time.Second
 		}
 		steps = append(steps, step)
+	}
+	if seed%2 == 0 {
+		steps = append(steps, Step{At: length, Fault: KillAll, For: 500 * time.Millisecond})
 	}
 	return steps
 }
