@@ -85,11 +85,14 @@ func (b *Bus) readAfter(ctx context.Context, l roomLog, after room.Position, lim
 		return room.Page{Gap: room.Reset}, nil
 	}
 	// A replica that is behind does not prove an absence: its leader does.
-	own, err := b.leaderPosition(ctx, l.stream, map[string]any{"seq": after.Seq, "next_by_subj": l.subject})
-	if err != nil {
+	own, err := b.leaderMessage(ctx, l.stream, map[string]any{"seq": after.Seq})
+	switch {
+	case err != nil:
 		return room.Page{}, err
-	}
-	if own == after {
+	case own == nil: // it has left the log
+	case own.position(l.stream) != after:
+		return room.Page{Gap: room.Reset}, nil // the sequence was used again, by another room
+	case own.Subject == l.subject:
 		return room.Page{}, unavailable(fmt.Errorf("read log: a replica does not have sequence %d yet", after.Seq))
 	}
 	page.Gap = room.Truncated
@@ -125,10 +128,23 @@ func (b *Bus) readAfterWatermark(ctx context.Context, l roomLog, after room.Posi
 	if info.epoch != after.Epoch || after.Seq > info.last {
 		return room.Page{Gap: room.Reset}, nil
 	}
+	if same, err := b.sameMoment(ctx, l.stream, after); err != nil || !same {
+		return room.Page{Gap: room.Reset}, err
+	}
 	if info.first > after.Seq+1 || after.Seq < info.floor || page.total > info.size {
 		page.Gap = room.Truncated
 	}
 	return page.Page, nil
+}
+
+// sameMoment reports whether a watermark is of this log, as far as the log can tell: of
+// a message that is gone it does not know the time.
+func (b *Bus) sameMoment(ctx context.Context, s *logStream, watermark room.Position) (bool, error) {
+	if watermark.Moment == 0 {
+		return true, nil
+	}
+	msg, err := b.leaderMessage(ctx, s, map[string]any{"seq": watermark.Seq})
+	return msg == nil || momentOf(msg.Time) == watermark.Moment, err
 }
 
 // stretch is a page and how many messages of the room there are from its start on.
