@@ -153,6 +153,9 @@ func (b *Bus) start(ctx context.Context) error {
 	}
 	b.wg.Go(b.keepAnchors)
 	b.wg.Go(b.countInbound)
+	if b.cfg.Embedded == nil {
+		b.wait(helloPatience) // whether this node may publish is for the others to say, too
+	}
 	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)
 	return nil
