@@ -55,6 +55,8 @@ type Bus struct {
 	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
 	members *members
+	asks    *asks
+	revoked *revocations
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
@@ -86,7 +88,9 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.members = newMembers(b)
+	b.asks = newAsks(b)
 	b.joins = &joiner{bus: b}
+	b.revoked = newRevocations(b)
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -136,6 +140,9 @@ func (b *Bus) start(ctx context.Context) error {
 	}
 	if b.cfg.Embedded == nil { // who has a NATS of his own is alone
 		if err := b.answerBarriers(); err != nil {
+			return err
+		}
+		if err := b.asks.start(); err != nil {
 			return err
 		}
 		if err := b.members.start(); err != nil {
@@ -268,7 +275,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		b.cfg.Metrics.BusConnected.Set(1)
 	}
 	if nc == b.ctl {
-		b.members.change(func() { b.members.hello = true })
+		b.members.change(func() { b.members.hello, b.members.hearing = true, time.Now() })
 	}
 	if nc != b.live || b.ctx.Err() != nil {
 		return
@@ -279,6 +286,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		if err := nc.FlushTimeout(10 * time.Second); err != nil {
 			b.log.Warn("flush after reconnect", "err", err)
 		}
+		b.revoked.look()
 		b.passBarriers()
 		if b.cfg.Embedded == nil {
 			b.sendCanary() // whether all is well again need not wait for the next

@@ -232,7 +232,7 @@ func TestPanicCostsOneSocket(t *testing.T) {
 				if part == "flusher" {
 					p.want(`{"subscribed":{"room":"b","position":"@10"}}`)
 					synctest.Wait()
-					for _, s := range w.gw.all() {
+					for _, s := range w.gw.roster.all() {
 						s.w.sock = panics{}
 					}
 				}
@@ -263,7 +263,7 @@ func TestPanicInClock(t *testing.T) {
 	inBubble(t, guests, func(w *world) {
 		w.guest("")
 		synctest.Wait()
-		for _, s := range w.gw.all() {
+		for _, s := range w.gw.roster.all() {
 			s.w.sock = panics{} // the ping will find it
 			s.signal()
 		}

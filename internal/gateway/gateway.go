@@ -23,9 +23,11 @@ type Sequence interface {
 	Publish(ctx context.Context, p *room.Publication, done func(room.Ack, error))
 }
 
-// Verifier checks tokens.
+// Verifier checks tokens, and refuses those that are revoked; see [auth.Verifier].
 type Verifier interface {
 	Verify(token string, now time.Time) (*auth.Caller, error)
+	Revoke(list []room.Revocation, now time.Time)
+	Revoked(c *auth.Caller) bool
 }
 
 // Config is what a gateway needs.
@@ -61,9 +63,9 @@ type Gateway struct {
 	writers  sync.WaitGroup // the flushers
 	stopped  sync.Once
 
-	mu       sync.Mutex
-	sessions map[*session]struct{} // guarded by mu
-	wg       sync.WaitGroup        // sessions' goroutines; added to under mu and not once draining
+	roster  roster
+	revoked tally
+	wg      sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
 }
 
 const (
@@ -85,11 +87,11 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.PingInterval = defaultPing
 	}
 	g := &Gateway{
-		cfg:      cfg,
-		log:      cfg.Logger.With("part", "gateway"),
-		origins:  origins,
-		proxies:  proxies,
-		sessions: make(map[*session]struct{}),
+		cfg:     cfg,
+		log:     cfg.Logger.With("part", "gateway"),
+		origins: origins,
+		proxies: proxies,
+		roster:  newRoster(),
 	}
 	g.upgrader = websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout,
@@ -164,9 +166,9 @@ func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
 
 // Connections returns how many sockets are open.
 func (g *Gateway) Connections() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.sessions)
+	g.roster.mu.Lock()
+	defer g.roster.mu.Unlock()
+	return len(g.roster.byID)
 }
 
 // serve hands a connection to a session of its own and returns. If draining has
@@ -184,32 +186,20 @@ func (g *Gateway) serve(s *session, caller *auth.Caller) {
 
 // add registers a session and reports false if the gateway takes no more.
 func (g *Gateway) add(s *session) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.roster.mu.Lock()
+	defer g.roster.mu.Unlock()
 	if g.drain.begun() {
 		return false
 	}
 	s.open()
-	g.sessions[s] = struct{}{}
+	g.roster.byID[s.id] = s
 	g.wg.Add(1)
 	g.cfg.Metrics.Connections.Inc()
 	return true
 }
 
 func (g *Gateway) remove(s *session) {
-	g.mu.Lock()
-	delete(g.sessions, s)
-	g.mu.Unlock()
+	g.roster.remove(s)
 	g.cfg.Metrics.Connections.Dec()
 	g.wg.Done()
-}
-
-func (g *Gateway) all() []*session {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	list := make([]*session, 0, len(g.sessions))
-	for s := range g.sessions {
-		list = append(list, s)
-	}
-	return list
 }

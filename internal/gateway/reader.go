@@ -33,8 +33,7 @@ func (s *session) readFirst(caller *auth.Caller) {
 	s.reader.frames.maxMessage = s.maxMessage()
 	s.reader.rate = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
 	s.reader.bytes = budget{perSecond: bytesPerSec, burst: bytesBurst, left: bytesBurst, at: s.since}
-	if caller != nil {
-		s.welcome(caller)
+	if caller != nil && s.welcome(caller) {
 		s.subscribeQueries()
 	}
 	s.read()

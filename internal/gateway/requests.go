@@ -22,9 +22,8 @@ const (
 // requests is what a session's reader owns: whoever reads it just now.
 type requests struct {
 	frames    frameReader
-	faulty    bool   // nothing more of the peer counts
-	completed uint64 // messages when stallBy was set
-	rooms     map[room.Name]*hub.Cursor
+	faulty    bool     // nothing more of the peer counts
+	completed uint64   // messages when stallBy was set
 	seq       Sequence // made by the first publish
 	bad       int      // malformed requests in a row
 	rate      budget   // of frames
@@ -32,8 +31,8 @@ type requests struct {
 }
 
 // welcome lets the socket in. Its frame is the first: it is queued before anyone else
-// can see that there is a caller.
-func (s *session) welcome(caller *auth.Caller) {
+// can see that there is a caller. It reports false if the token does not count any more.
+func (s *session) welcome(caller *auth.Caller) bool {
 	s.reply(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Welcome_{Welcome: &roomcastv1.ServerFrame_Welcome{
 		Connection: s.id,
 		User:       caller.User,
@@ -41,11 +40,14 @@ func (s *session) welcome(caller *auth.Caller) {
 		PingMs:     uint32(s.gw.cfg.PingInterval.Milliseconds()), //nolint:gosec // far below 49 days
 		Version:    s.gw.cfg.Version,
 	}}})
-	s.caller.Store(caller)
+	if !s.identify(caller) {
+		return false
+	}
 	if s.gw.drain.begun() {
 		s.tellDrain()
 	}
 	s.tellDegraded()
+	return true
 }
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.
@@ -97,7 +99,8 @@ func (s *session) answer(id uint32, err error) {
 }
 
 // authenticate takes the first token, or a newer one of the same user. A guest may
-// become a user. Rooms that the newer token does not allow are left.
+// become a user. Rooms that the newer token does not allow are left, but for those that
+// the server subscribed.
 func (s *session) authenticate(id uint32, token string) {
 	caller, err := s.gw.cfg.Verifier.Verify(token, time.Now())
 	before := s.caller.Load()
@@ -113,17 +116,22 @@ func (s *session) authenticate(id uint32, token string) {
 		s.answer(id, room.Errorf(room.Denied, room.ReasonOtherUser, "the token is of another user"))
 		return
 	}
+	counts := false
 	if before == nil {
-		s.welcome(caller)
+		counts = s.welcome(caller)
+	} else {
+		counts = s.identify(caller)
 	}
-	s.caller.Store(caller)
+	if !counts {
+		return
+	}
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{
 		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
 	}})
 	s.subscribeQueries()
-	for name, c := range s.reader.rooms {
-		if !caller.MaySubscribe(name) {
-			s.leave(0, name, c)
+	for _, name := range s.rooms.names() {
+		if !caller.MaySubscribe(name) && !s.rooms.isGiven(name) {
+			s.leave(0, name)
 		}
 	}
 }
@@ -146,23 +154,42 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 			return err
 		}
 	}
-	old := s.reader.rooms[name]
-	if old == nil && len(s.reader.rooms) >= maxRooms {
+	if in, count := s.rooms.has(name); !in && count >= maxRooms {
 		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
 	}
 	c, pos, err := s.join(by, name, after)
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		old.Leave() // subscribing again moves the place
+	s.enter(id, name, c, pos)
+	return nil
+}
+
+// enter lets a cursor that waits in its room begin. Subscribing again moves the place.
+func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+	r := &s.rooms
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		c.Leave()
+		return
 	}
-	s.reader.rooms[name] = c
+	if old := r.of[name]; old != nil {
+		old.Leave()
+	}
+	s.beginLocked(id, name, c, pos)
+}
+
+// beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
+func (s *session) beginLocked(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+	if s.rooms.of == nil {
+		s.rooms.of = make(map[room.Name]*hub.Cursor)
+	}
+	s.rooms.of[name] = c
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
 	c.Start()
-	return nil
 }
 
 // join waits for the room's place in the log.
@@ -186,21 +213,27 @@ func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) 
 	if err != nil {
 		return err
 	}
-	c := s.reader.rooms[name]
-	if c == nil {
+	if !s.leave(id, name) {
 		return room.Errorf(room.Precondition, room.ReasonNotSubscribed, "this socket is not subscribed to the room")
 	}
-	s.leave(id, name, c)
 	return nil
 }
 
-// leave ends a subscription: nothing of the room follows the frame.
-func (s *session) leave(id uint32, name room.Name, c *hub.Cursor) {
+// leave ends a subscription, if there is one: nothing of the room follows the frame.
+func (s *session) leave(id uint32, name room.Name) bool {
+	s.rooms.mu.Lock()
+	defer s.rooms.mu.Unlock()
+	c := s.rooms.of[name]
+	if c == nil {
+		return false
+	}
 	c.Leave()
-	delete(s.reader.rooms, name)
+	delete(s.rooms.of, name)
+	delete(s.rooms.given, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})
+	return true
 }
 
 // jsonName is a field's name in JSON frames.

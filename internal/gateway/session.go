@@ -31,7 +31,9 @@ type session struct {
 	flusher *flusher
 	queries []string // ?room= of the request; owned by the reader
 
-	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by the reader
+	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by the roster
+	links  links                       // guarded by Gateway.roster.mu
+	rooms  rooms                       // its own lock
 
 	in      io.Reader // static after open
 	parking *fdSocket // static after open; nil: a goroutine waits in Read
@@ -67,7 +69,6 @@ func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, qu
 		flusher: g.nextFlusher(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.reader.rooms = make(map[room.Name]*hub.Cursor)
 	s.reading.Store(true) // by begin
 	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
 	return s
@@ -84,11 +85,7 @@ func (s *session) begin(caller *auth.Caller) {
 func (s *session) end() {
 	defer s.gw.remove(s)
 	_ = s.conn.Close()
-	s.guard("leave", func() {
-		for _, c := range s.reader.rooms {
-			c.Leave()
-		}
-	})
+	s.guard("leave", s.rooms.end)
 	s.ended()
 }
 
@@ -160,13 +157,23 @@ func (s *session) ready() {
 	s.signal()
 }
 
-// shut begins to close the socket; the first call counts. What is queued before it
-// is still written, for a second at most.
-func (s *session) shut(how closing) {
-	if s.out.close(how) {
-		s.cancel()
-		s.signal()
+// shut begins to close the socket; the first call counts, and it reports whether this is
+// it. What is queued before it is still written, for a second at most.
+func (s *session) shut(how closing) bool {
+	if !s.out.close(how) {
+		return false
 	}
+	s.cancel()
+	s.signal()
+	return true
+}
+
+// cut is shut, and takes the socket out of its rooms: when it returns no message is
+// handed to it any more, but for one that is being written just now.
+func (s *session) cut(how closing) bool {
+	first := s.shut(how)
+	s.rooms.end()
+	return first
 }
 
 // gone ends a socket whose peer is gone: nothing more can be written.
