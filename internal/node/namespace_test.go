@@ -43,6 +43,10 @@ func TestNamespaceAddedInRollingRestart(t *testing.T) {
 	others := dial(t, first, "")
 	others.subscribe("a", "")
 	for _, n := range []*nodetest.Node{first, second} {
+		nodetest.Eventually(t, patience, "it knows", func() bool {
+			_, body := get(t, "http://"+n.Admin+"/readyz", "")
+			return strings.Contains(body, `namespace "orders"`)
+		})
 		checkContested(t, n)
 		id := publish(t, n, text("a", "goes on"))
 		if got := others.messages(1); got[0].ID != id {

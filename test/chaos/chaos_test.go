@@ -35,6 +35,8 @@ type plan struct {
 // TestChaos runs seeds one after the other and prints a line for each. A seed again:
 //
 //	make soak SEED=17 SEEDS=1
+//
+//nolint:paralleltest // one cluster at a time
 func TestChaos(t *testing.T) {
 	for i := range *seedCount {
 		seed := *firstSeed + uint64(i)
@@ -71,14 +73,16 @@ type run struct {
 // newRun starts the processes. Their files stay if the run fails.
 func newRun(t testing.TB, p plan) *run {
 	t.Helper()
-	dir, err := os.MkdirTemp("", fmt.Sprintf("roomcast-chaos-seed%d-", p.seed))
+	dir, err := os.MkdirTemp("", fmt.Sprintf("roomcast-chaos-seed%d-", p.seed)) //nolint:usetesting // it stays if the run fails
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if !t.Failed() {
-			_ = os.RemoveAll(dir)
+		if t.Failed() {
+			t.Logf("what the processes wrote, n1.log to s3.log, is in %s\nagain: make soak SEED=%d SEEDS=1", dir, p.seed)
+			return
 		}
+		_ = os.RemoveAll(dir)
 	})
 	r := &run{t: t, plan: p, dir: dir}
 	loseEvery := 1 << 60
@@ -171,7 +175,7 @@ func (r *run) summary() string {
 	var did []string
 	for _, kind := range Faults() {
 		if n := r.breaker.done[kind].Load(); n > 0 {
-			did = append(did, fmt.Sprintf("%d %ss", n, kind))
+			did = append(did, fmt.Sprintf("%d× %s", n, kind))
 		}
 	}
 	again, twice := 0, 0
@@ -201,7 +205,7 @@ func (r *run) summary() string {
 		strings.Join(did, ", "), len(r.story.Publications), again, twice, len(r.sockets), counts[Connected], resumes, counts[Message], gaps)
 }
 
-// report says what is broken, with the last events of the socket.
+// report says what is broken, with the last events of the socket, and what was done.
 func (r *run) report(faults []Fault) {
 	r.t.Helper()
 	if len(faults) == 0 {
@@ -219,15 +223,11 @@ func (r *run) report(faults []Fault) {
 		}
 		r.t.Errorf("%s%s: %s: %s%s", who, f.Room, f.What, f.Detail, r.around(f, context))
 	}
-	var logs []string
-	for _, p := range r.cluster.processes() {
-		logs = append(logs, p.log)
-	}
-	schedule := make([]string, 0)
+	var schedule []string
 	for _, s := range r.steps {
 		schedule = append(schedule, s.String())
 	}
-	r.t.Errorf("the schedule:\n%s\nagain: make soak SEED=%d SEEDS=1\nlogs: %s", strings.Join(schedule, "\n"), r.seed, strings.Join(logs, " "))
+	r.t.Logf("the schedule:\n%s", strings.Join(schedule, "\n"))
 	r.write(faults)
 }
 

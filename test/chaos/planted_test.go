@@ -77,6 +77,8 @@ func plantedBugs() map[string]plantedBug {
 
 // TestPlantedBugs runs a program with eight bugs, each in rooms of its own, beside rooms
 // without. The checker must find every one, and nothing in the others.
+//
+//nolint:paralleltest // one cluster at a time
 func TestPlantedBugs(t *testing.T) {
 	program := filepath.Join(built.dir, "planted")
 	if err := buildProgram(program, "./cmd/roomcast", "-overlay", overlay(t)); err != nil {

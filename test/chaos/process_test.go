@@ -26,7 +26,6 @@ type process struct {
 	log     string // path
 	program string
 	args    []string
-	lives   sync.Mutex // held while it is killed, paused or started again
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
