@@ -28,6 +28,8 @@ COUNT ?= 1
 # Which rows of the end-to-end table (default all), and how many runs of each.
 ROWS ?=
 RUNS ?= 3
+# Flags of the rolling restart: make rolling ROLL='-sockets 900 -drain-window 10s'
+ROLL ?=
 # How long each target is fuzzed.
 FUZZTIME ?= 30s
 
@@ -89,6 +91,11 @@ bench-micro: ## Run the benchmarks of packages alone
 .PHONY: bench-table
 bench-table: build ## Measure the table of docs/benchmarks.md alone (ROWS=B1,C RUNS=3)
 	$(GO) run ./test/bench -roomcast bin/roomcast -rows '$(ROWS)' -runs $(RUNS)
+
+.PHONY: rolling
+rolling: build ## Restart three nodes under load with 9,000 sockets, two minutes (ROLL='-sockets 900')
+	@$(GO) build -o bin/ ./test/rolling/roll
+	bin/roll $(ROLL)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target, one after the other (FUZZTIME=30s each)
