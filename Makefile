@@ -31,6 +31,8 @@ RUNS ?= 3
 # How many schedules soak runs, and the first one's seed.
 SEEDS ?= 20
 SEED ?= 1
+# Flags of the rolling restart: make rolling ROLL='-sockets 900 -drain-window 10s'
+ROLL ?=
 # How long each target is fuzzed.
 FUZZTIME ?= 30s
 
@@ -100,6 +102,11 @@ soak: ## Break clusters by seeded schedules and prove that nothing is lost silen
 .PHONY: planted
 planted: ## Show that the checker of soak finds eight bugs that are planted in the program
 	$(GO) test ./test/chaos -run 'TestPlantedBugs$$' -v -count 1
+
+.PHONY: rolling
+rolling: build ## Restart three nodes under load with 9,000 sockets, two minutes (ROLL='-sockets 900')
+	@$(GO) build -o bin/ ./test/rolling/roll
+	bin/roll $(ROLL)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target, one after the other (FUZZTIME=30s each)
