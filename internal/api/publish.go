@@ -41,8 +41,8 @@ type publishService struct {
 
 	policies  *room.Policies
 	publisher Publisher
-	auth      *authenticator
 	presence  *presence.Presence
+	auth      *authenticator
 	fail      *failures
 	meter     *meter
 	logger    *slog.Logger

@@ -138,20 +138,6 @@ func (c *Caller) MayCallRoom(rpc string, n room.Name) bool {
 	return c.MayCall(rpc) && c.grants.allow(n, allRights)
 }
 
-// MayCallAll reports whether the caller may call a method of the group for every room
-// whose name begins so.
-func (c *Caller) MayCallAll(rpc string, prefix room.Name) bool {
-	if !c.MayCall(rpc) {
-		return false
-	}
-	for _, length := range c.grants.lengths {
-		if length <= len(prefix) && c.grants.prefixes[prefix[:length]] != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // Patterns lists the rooms for which [Caller.MayCallRoom] may hold: names, and
 // beginnings of names before a '*'. Sorted.
 func (c *Caller) Patterns() []string {
@@ -164,6 +150,20 @@ func (c *Caller) Patterns() []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// MayCallAll reports whether the caller may call a method of the group for every room
+// whose name begins so.
+func (c *Caller) MayCallAll(rpc string, prefix room.Name) bool {
+	if !c.MayCall(rpc) {
+		return false
+	}
+	for _, length := range c.grants.lengths {
+		if length <= len(prefix) && c.grants.prefixes[prefix[:length]] != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Expired reports whether the token has ended, [Leeway] included. A socket is to

@@ -25,6 +25,12 @@ func connections(t testing.TB, n *nodetest.Node) roomcastv1.ConnectionServiceCli
 	return roomcastv1.NewConnectionServiceClient(n.Dial(t))
 }
 
+// three nodes on one NATS, who know each other.
+func three(t testing.TB) []*nodetest.Node {
+	t.Helper()
+	return together(t, nodetest.Start(t, 3, nodetest.OnNATS(nodetest.StartNATS(t).URL)))
+}
+
 // wantEnd reads to the close frame and returns the messages before it.
 func (s *socket) wantEnd(code int, reason string) (before []message) {
 	s.t.Helper()
@@ -45,7 +51,7 @@ func (s *socket) wantEnd(code int, reason string) (before []message) {
 
 func TestConnectionsOfThreeNodes(t *testing.T) {
 	t.Parallel()
-	nodes := together(t, nodetest.Start(t, 3, nodetest.OnNATS(nodetest.StartNATS(t).URL)))
+	nodes := three(t)
 	var sockets []*socket
 	var want []string
 	for i := range 9 {
@@ -137,7 +143,8 @@ func TestRevokeTokensOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	const count = 300
 	url := nodetest.StartNATS(t).URL
-	nodes := together(t, nodetest.Start(t, 4, nodetest.OnNATS(url)))
+	nodes := nodetest.Start(t, 4, nodetest.OnNATS(url))
+	together(t, nodes)
 	revoked := token(t, "ann")
 	sockets := crowd(t, nodes[:3], revoked, "news", count)
 	bob := dial(t, nodes[0], token(t, "bob"))
@@ -254,7 +261,7 @@ func TestRevokeTokensWithNATSAway(t *testing.T) {
 // says how long the call takes, and how long it is from its beginning until the last
 // socket has read its close frame.
 func BenchmarkRevokeTokens(b *testing.B) {
-	nodes := together(b, nodetest.Start(b, 3, nodetest.OnNATS(nodetest.StartNATS(b).URL)))
+	nodes := three(b)
 	asks := connections(b, nodes[0])
 	var answered, ended time.Duration
 	for round := 0; b.Loop(); round++ {
