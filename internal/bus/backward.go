@@ -47,8 +47,11 @@ func (b *Bus) backFrom(ctx context.Context, l roomLog, before room.Position) (en
 	if err != nil {
 		return 0, false, err
 	}
-	if before.Epoch != info.epoch || before.Seq > info.last {
+	if before.Epoch != info.epoch {
 		return 0, false, nil
+	}
+	if above, err := b.isAbove(ctx, l.stream, info, before.Seq); err != nil || above {
+		return 0, false, err
 	}
 	end = max(1, before.Seq) - 1
 	if before.IsWatermark() {

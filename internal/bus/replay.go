@@ -81,8 +81,11 @@ func (b *Bus) readAfter(ctx context.Context, l roomLog, after room.Position, lim
 	if err != nil {
 		return room.Page{}, err
 	}
-	if info.epoch != after.Epoch || after.Seq > info.last {
+	if info.epoch != after.Epoch {
 		return room.Page{Gap: room.Reset}, nil
+	}
+	if above, err := b.isAbove(ctx, l.stream, info, after.Seq); err != nil || above {
+		return room.Page{Gap: room.Reset}, err
 	}
 	// A replica that is behind does not prove an absence: its leader does.
 	own, err := b.leaderMessage(ctx, l.stream, map[string]any{"seq": after.Seq})
@@ -125,8 +128,11 @@ func (b *Bus) readAfterWatermark(ctx context.Context, l roomLog, after room.Posi
 	if err != nil {
 		return room.Page{}, err
 	}
-	if info.epoch != after.Epoch || after.Seq > info.last {
+	if info.epoch != after.Epoch {
 		return room.Page{Gap: room.Reset}, nil
+	}
+	if above, err := b.isAbove(ctx, l.stream, info, after.Seq); err != nil || above {
+		return room.Page{Gap: room.Reset}, err
 	}
 	if same, err := b.sameMoment(ctx, l.stream, after); err != nil || !same {
 		return room.Page{Gap: room.Reset}, err
