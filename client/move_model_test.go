@@ -56,7 +56,7 @@ func newModelNodes(t *testing.T, seed uint64) *modelNodes {
 	t.Helper()
 	m := &modelNodes{
 		socketServer: newVirtualServer(t),
-		rng:          rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a seed is what is wanted
+		rng:          rand.New(rand.NewPCG(seed, 1)),
 		ends:         map[string]int{"a": 10, "b": 20, "c": 30},
 	}
 	m.refuseWith(func(w http.ResponseWriter, r *http.Request) {

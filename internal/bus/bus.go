@@ -144,6 +144,9 @@ func (b *Bus) start(ctx context.Context) error {
 		if err := b.answerBarriers(); err != nil {
 			return err
 		}
+		if err := b.watchLeaders(); err != nil {
+			return err
+		}
 		if err := b.asks.start(); err != nil {
 			return err
 		}

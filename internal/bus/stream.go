@@ -315,19 +315,6 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	return info, nil
 }
 
-// noteLeader has the rooms of a log looked at whose leader has changed: what the old
-// one did not republish, the new one does not either.
-func (b *Bus) noteLeader(s *logStream, info logInfo) {
-	s.mu.Lock()
-	before := s.leader
-	s.leader = info.leader
-	s.mu.Unlock()
-	if before != "" && before != info.leader {
-		b.log.Info("the log has another leader", "stream", s.name, "leader", info.leader, "before", before)
-		s.audit.soon(0)
-	}
-}
-
 // clustered reports whether the stream was in a cluster when last asked.
 func (s *logStream) clustered() bool {
 	s.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 	"github.com/roomcast/roomcast/internal/wire"
 )
@@ -34,6 +35,7 @@ type Verifier interface {
 type Config struct {
 	Node, Version  string
 	Hub            *hub.Hub
+	Presence       *presence.Presence
 	NewSequence    func() Sequence
 	Verifier       Verifier
 	Anonymous      *auth.Caller // who connects without a token; nil = nobody may
@@ -65,7 +67,7 @@ type Gateway struct {
 
 	roster  roster
 	revoked tally
-	wg      sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
+	wg      sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once drain.refuses
 }
 
 const (
@@ -92,6 +94,7 @@ func New(cfg Config) (*Gateway, error) {
 		origins: origins,
 		proxies: proxies,
 		roster:  newRoster(),
+		drain:   newDrain(),
 	}
 	g.upgrader = websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout,
@@ -152,8 +155,9 @@ func withoutBody(next http.Handler) http.Handler {
 func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	_, _, draining := g.drain.current()
 	switch {
-	case g.drain.begun():
+	case draining:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("draining\n"))
 	case !g.cfg.Ready():
@@ -171,8 +175,8 @@ func (g *Gateway) Connections() int {
 	return len(g.roster.byID)
 }
 
-// serve hands a connection to a session of its own and returns. If draining has
-// begun meanwhile the peer is sent elsewhere.
+// serve hands a connection to a session of its own and returns. If no more sockets are
+// taken by now the peer is sent elsewhere.
 func (g *Gateway) serve(s *session, caller *auth.Caller) {
 	if g.add(s) {
 		go s.begin(caller)
@@ -188,7 +192,7 @@ func (g *Gateway) serve(s *session, caller *auth.Caller) {
 func (g *Gateway) add(s *session) bool {
 	g.roster.mu.Lock()
 	defer g.roster.mu.Unlock()
-	if g.drain.begun() {
+	if g.drain.refuses.Load() {
 		return false
 	}
 	s.open()

@@ -51,7 +51,8 @@ type session struct {
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
 	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
-	told     atomic.Bool  // the peer knows that this node is draining
+	leaves   atomic.Bool  // it is to move to another node
+	told     atomic.Bool  // the peer knows that
 	received atomic.Int64 // bytes
 	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
@@ -130,6 +131,9 @@ func (s *session) User() string {
 	}
 	return ""
 }
+
+// Connection names the socket in the cluster.
+func (s *session) Connection() string { return s.id }
 
 // Format is how the socket's frames are written.
 func (s *session) Format() wire.Format { return s.format }

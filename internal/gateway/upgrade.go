@@ -24,7 +24,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 		g.reject(w, r, fault.status, room.ReasonHandshake, fault.msg)
 		return
 	}
-	if g.drain.begun() {
+	if g.drain.refuses.Load() {
 		w.Header().Set("Retry-After", "1")
 		g.reject(w, r, http.StatusServiceUnavailable, room.ReasonDraining, "this node is draining, connect to another")
 		return
