@@ -25,7 +25,7 @@ import (
 // serveOn starts a node in a process of its own on an external NATS.
 func serveOn(t testing.TB, name, nats string) *server {
 	t.Helper()
-	return serve(t, "--dev", "--node", name, "--nats-url", nats, "--data-dir", t.TempDir())
+	return serve(t, "--dev", "--node", name, "--nats-url", nats, "--data-dir", t.TempDir(), "--drain-window", "1s")
 }
 
 // asker asks a node about presence.
@@ -212,6 +212,10 @@ func TestNodeLost(t *testing.T) {
 
 	nodes[2].signal(syscall.SIGSTOP)
 	resumed := time.After(2 * time.Second)
+	nodetest.Eventually(t, patience, "n3 stands still", func() bool {
+		r, err := staying.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{Room: "a"})
+		return err == nil && !r.GetComplete()
+	})
 	for name, call := range map[string]func() ([]string, bool, error){
 		"GetRoom": func() ([]string, bool, error) {
 			r, err := staying.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{Room: "a"})
