@@ -19,6 +19,7 @@ import (
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -59,18 +60,22 @@ const (
 	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log, Rooms and Logger must be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence, Connections, Nodes
+// and Logger must be set.
 type Config struct {
-	Policies   *room.Policies
-	Publisher  Publisher
-	Log        Log
-	Rooms      Rooms
-	Verifier   Verifier         // checks bearer tokens; nil = every token is refused
-	Anonymous  *auth.Caller     // who calls without credentials (dev); nil = refused
-	Reflection bool             // serve gRPC reflection, which needs no credentials
-	TLS        *tls.Config      // nil = plaintext; client certificates as it says
-	Metrics    *metrics.Metrics // nil = not counted
-	Logger     *slog.Logger
+	Policies    *room.Policies
+	Publisher   Publisher
+	Log         Log
+	Rooms       Rooms
+	Presence    *presence.Presence
+	Connections Connections
+	Nodes       Nodes
+	Verifier    Verifier         // checks bearer tokens; nil = every token is refused
+	Anonymous   *auth.Caller     // who calls without credentials (dev); nil = refused
+	Reflection  bool             // serve gRPC reflection, which needs no credentials
+	TLS         *tls.Config      // nil = plaintext; client certificates as it says
+	Metrics     *metrics.Metrics // nil = not counted
+	Logger      *slog.Logger
 }
 
 // Server is the control listener's gRPC server.
@@ -88,8 +93,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil:
-		return nil, errors.New("api: no publisher, no log or no rooms")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil || cfg.Connections == nil || cfg.Nodes == nil:
+		return nil, errors.New("api: no publisher, no log, no rooms, no presence, no connections or no nodes")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -99,8 +104,9 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{health: health.NewServer(), drain: drain}
 	fail := &failures{logger: cfg.Logger}
 	meter := newMeter(cfg.Metrics)
+	callers := &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous}
 	edge := &edge{
-		auth:     &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous},
+		auth:     callers,
 		fail:     fail,
 		meter:    meter,
 		draining: draining,
@@ -110,6 +116,8 @@ func NewServer(cfg Config) (*Server, error) {
 	s.publish = &publishService{
 		policies:  cfg.Policies,
 		publisher: cfg.Publisher,
+		presence:  cfg.Presence,
+		auth:      callers,
 		fail:      fail,
 		meter:     meter,
 		logger:    cfg.Logger,
@@ -148,9 +156,11 @@ func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{
 		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
 	})
-	roomcastv1.RegisterPresenceServiceServer(s.grpc, roomcastv1.UnimplementedPresenceServiceServer{})
-	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
-	roomcastv1.RegisterClusterServiceServer(s.grpc, roomcastv1.UnimplementedClusterServiceServer{})
+	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, draining: s.publish.draining})
+	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
+	roomcastv1.RegisterClusterServiceServer(s.grpc, &clusterService{
+		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log, nodes: cfg.Nodes,
+	})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)

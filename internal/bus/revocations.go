@@ -26,9 +26,9 @@ const (
 	revokedPrefix = "rc.revoked."
 	revokedLive   = "rc.ctl.revoked."
 
-	// revokedLife is how long an entry is kept: no token that was good at its making
+	// RevokedLife is how long a revocation is kept: no token that was good at its making
 	// lives longer.
-	revokedLife = auth.MaxLifetime + time.Hour
+	RevokedLife = auth.MaxLifetime + time.Hour
 
 	revokedEvery    = time.Second     // the stream is looked at: what was republished may have been lost
 	revokedPatience = 5 * time.Second // without having seen all of it the node is not ready
@@ -178,7 +178,7 @@ func (r *revocations) make(ctx context.Context) error {
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		MaxMsgsPerSubject: 1,
-		MaxAge:            revokedLife,
+		MaxAge:            RevokedLife,
 		AllowDirect:       true,
 		RePublish:         &jetstream.RePublish{Source: revokedPrefix + ">", Destination: revokedLive + ">"},
 	})
@@ -354,6 +354,6 @@ func readRevocation(msg *nats.Msg) (r room.Revocation, seq uint64, err error) {
 		return r, seq, fmt.Errorf("body: %w", err)
 	}
 	return room.Revocation{
-		User: body.GetUser(), TokenID: body.GetTokenId(), Before: body.GetBefore(), Until: stored.Add(revokedLife),
+		User: body.GetUser(), TokenID: body.GetTokenId(), Before: body.GetBefore(), Until: stored.Add(RevokedLife),
 	}, seq, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 	"github.com/roomcast/roomcast/internal/wire"
 )
@@ -34,6 +35,7 @@ type Verifier interface {
 type Config struct {
 	Node, Version  string
 	Hub            *hub.Hub
+	Presence       *presence.Presence
 	NewSequence    func() Sequence
 	Verifier       Verifier
 	Anonymous      *auth.Caller // who connects without a token; nil = nobody may

@@ -79,7 +79,7 @@ func (s *session) handle(f *roomcastv1.ClientFrame) {
 	case *roomcastv1.ClientFrame_Ping_:
 		s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Pong_{Pong: &roomcastv1.ServerFrame_Pong{}}})
 	case *roomcastv1.ClientFrame_Members_:
-		s.answer(id, room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "members is not served yet"))
+		s.answer(id, s.members(id, r.Members))
 	}
 }
 
@@ -132,6 +132,10 @@ func (s *session) authenticate(id uint32, token string) {
 			s.leave(0, name)
 		}
 	}
+	s.recheckPresence()
+	if before != nil && before.User != caller.User {
+		s.rooms.renamed()
+	}
 }
 
 func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_Subscribe) error {
@@ -143,7 +147,9 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 		return room.Errorf(room.Denied, room.ReasonForbidden, "the token does not allow this room")
 	}
 	if r.GetPresence() {
-		return room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "subscribe.presence is not served yet")
+		if err := s.mayPresence(name); err != nil {
+			return err
+		}
 	}
 	var after room.Position
 	policy := s.gw.cfg.Policies.Of(name)
@@ -159,12 +165,13 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 	if err != nil {
 		return err
 	}
-	s.enter(id, name, c, pos)
+	s.enter(id, name, c, pos, r.GetPresence())
 	return nil
 }
 
-// enter lets a cursor that waits in its room begin. Subscribing again moves the place.
-func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+// enter lets a cursor that waits in its room begin. Subscribing again moves the place. The
+// frames of a watch come after `subscribed`.
+func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position, watch bool) {
 	r := &s.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -173,9 +180,10 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 		return
 	}
 	if old := r.of[name]; old != nil {
-		old.Leave()
+		c.Succeed(old)
 	}
 	s.beginLocked(id, name, c, pos)
+	s.watchLocked(name, watch)
 }
 
 // beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
@@ -226,6 +234,7 @@ func (s *session) leave(id uint32, name room.Name) bool {
 		return false
 	}
 	c.Leave()
+	s.rooms.unwatchLocked(name)
 	delete(s.rooms.of, name)
 	delete(s.rooms.given, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{

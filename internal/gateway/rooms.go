@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -15,6 +16,8 @@ type rooms struct {
 	of    map[room.Name]*hub.Cursor // nil = none yet
 	given map[room.Name]struct{}    // of them, those that the server subscribed; nil = none
 	ended bool                      // no more come in
+
+	watches map[room.Name]*presence.Watch // of them, those whose members the peer is told of; nil = none
 }
 
 // has reports whether the socket is in a room, and how many it is in.
@@ -69,7 +72,10 @@ func (r *rooms) end() {
 	defer r.mu.Unlock()
 	r.ended = true
 	for _, c := range r.of {
-		c.Leave()
+		c.Close()
 	}
-	r.of, r.given = nil, nil
+	for _, w := range r.watches {
+		w.Stop()
+	}
+	r.of, r.given, r.watches = nil, nil, nil
 }

@@ -132,6 +132,9 @@ func (s *session) User() string {
 	return ""
 }
 
+// Connection names the socket in the cluster.
+func (s *session) Connection() string { return s.id }
+
 // Format is how the socket's frames are written.
 func (s *session) Format() wire.Format { return s.format }
 

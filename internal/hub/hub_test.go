@@ -74,6 +74,9 @@ type world struct {
 	t     testing.TB
 	lane  *Lane
 	parts []*Part
+
+	readers int // joined
+
 	mu    sync.Mutex
 	turns []*Cursor
 }
@@ -128,6 +131,7 @@ func now() time.Time { return time.Unix(1_700_000_100, 0) }
 type reader struct {
 	w      *world
 	user   string
+	name   string // of its connection
 	format wire.Format
 	room   int // frames that it takes; 0 = all, -1 = none
 	got    []string
@@ -138,6 +142,7 @@ type reader struct {
 }
 
 func (r *reader) User() string        { return r.user }
+func (r *reader) Connection() string  { return r.name }
 func (r *reader) Format() wire.Format { return r.format }
 func (r *reader) Lane() *Lane         { return r.w.lane }
 
@@ -172,7 +177,8 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 // join makes a started cursor of a new reader.
 func (w *world) join(name room.Name, after room.Position) (*Cursor, *reader) {
 	w.t.Helper()
-	r := &reader{w: w, user: "ann"}
+	w.readers++
+	r := &reader{w: w, user: "ann", name: fmt.Sprint("c", w.readers)}
 	c, pos, err := w.Join(w.t.Context(), time.Now().Add(time.Minute), name, after, r)
 	if err != nil {
 		w.t.Fatalf("join: %v", err)
@@ -354,6 +360,7 @@ func TestFullGetsTheRest(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	watermark := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq} }
+	moment := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq, Moment: 7} }
 	other := at(14)
 	other.Check++
 	// The ring holds 13 to 20; the room was opened at 10.
@@ -373,6 +380,8 @@ func TestPlaces(t *testing.T) {
 		"a watermark behind the ring":   {watermark(9), true, 0},
 		"a watermark above the head":    {watermark(25), true, 0},
 		"a watermark just at the floor": {watermark(12), false, 13},
+		"a moment in the ring":          {moment(18), true, 0}, // maybe of another past
+		"a moment at the floor":         {moment(12), true, 0}, // a message stands there
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -17,10 +17,12 @@ import (
 	"github.com/roomcast/roomcast/internal/api"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/connections"
 	"github.com/roomcast/roomcast/internal/embednats"
 	"github.com/roomcast/roomcast/internal/gateway"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -89,6 +91,7 @@ type parts struct {
 	embedded *embednats.Server // nil with an external NATS
 	bus      *bus.Bus
 	hub      *hub.Hub
+	presence *presence.Presence
 	gateway  *gateway.Gateway
 	api      *api.Server
 	http     *http.Server
@@ -159,22 +162,36 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		return p, err
 	}
 	p.hub = hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Log: p.bus, Metrics: n.metrics, Logger: n.log})
-	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub)); err != nil {
+	p.presence = n.newPresence(p.bus, p.hub)
+	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub, p.presence)); err != nil {
+		return p, err
+	}
+	if err = p.presence.Answer(sockets{Gateway: p.gateway, node: n.cfg.Node}); err != nil {
+		return p, err
+	}
+	conns, err := connections.New(ctx, p.bus, p.gateway, n.log)
+	if err != nil {
+		return p, err
+	}
+	if err = p.bus.Answer(kindDrain, n.answerDrain); err != nil {
 		return p, err
 	}
 	p.http = newHTTPServer(p.gateway.Handler())
 	p.http.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	p.api, err = api.NewServer(api.Config{
-		Policies:   n.policies,
-		Publisher:  publisher{p.bus},
-		Log:        p.bus,
-		Rooms:      p.hub,
-		Verifier:   n.verifier,
-		Anonymous:  n.anonymousRPC(),
-		Reflection: n.cfg.Reflection,
-		TLS:        n.grpcTLS,
-		Metrics:    n.metrics,
-		Logger:     n.log,
+		Policies:    n.policies,
+		Publisher:   publisher{p.bus},
+		Log:         p.bus,
+		Rooms:       p.hub,
+		Presence:    p.presence,
+		Connections: conns,
+		Nodes:       drainer{p.bus},
+		Verifier:    n.verifier,
+		Anonymous:   n.anonymousRPC(),
+		Reflection:  n.cfg.Reflection,
+		TLS:         n.grpcTLS,
+		Metrics:     n.metrics,
+		Logger:      n.log,
 	})
 	return p, err
 }
@@ -203,6 +220,9 @@ func (p *parts) stop() {
 	}
 	if p.gateway != nil {
 		p.gateway.Drain(context.Background(), 0)
+	}
+	if p.presence != nil {
+		p.presence.Close()
 	}
 	if p.hub != nil {
 		p.hub.Close()
