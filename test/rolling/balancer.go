@@ -127,7 +127,7 @@ func (b *balancer) accept() {
 			return
 		}
 		if err != nil {
-			time.Sleep(checkEvery) // no descriptor is free just now
+			<-time.After(checkEvery) // no descriptor is free just now
 			continue
 		}
 		b.mu.Lock()

@@ -230,6 +230,7 @@ func (s *subscriber) take(event client.Event) {
 		case client.Disconnected:
 			s.tally.Broken++
 			s.tally.Complaints["disconnected: "+e.Reason]++
+		case client.Degraded, client.Restored:
 		}
 	}
 }
