@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // row is one line of the table.
@@ -18,6 +20,11 @@ type row struct {
 	idle    bool       // also measure the nodes without load
 	against string     // the raw row that says what a call costs here; empty = none
 	figures []figure
+
+	servers int // nats-servers in a cluster, and replicas of the log; 0 = one
+
+	// What is measured instead of a run of roomcast bench; nil = that.
+	run func(ctx context.Context, w *workshop, r *row) (*measurement, error)
 }
 
 // external reports whether there is a nats-server beside the nodes.
@@ -120,7 +127,7 @@ func rows() []row {
 	}
 	eph := []string{"--room-prefix", "eph:bench-"}
 	stream := []string{"--mode", "stream"}
-	return []row{
+	return slices.Concat([]row{
 		{
 			name: "B1", what: "1 room × 1,000 sockets, 64 in flight", nodes: 1, flags: room("1000", "64"), against: rawHot,
 			figures: fanOut(1.1e6, "0.53 M (1.0 M with PRO's write delay)", "0.21 M", "1.03 M", "1.23 M"),
@@ -179,5 +186,5 @@ func rows() []row {
 			flags:   room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s", "--stalled", "1000", "--stall", "8s"),
 			figures: figuresOfS(),
 		},
-	}
+	}, resumeRows(), publishRows())
 }
