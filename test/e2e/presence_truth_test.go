@@ -132,7 +132,7 @@ func (w *truth) judge(n *truthNode) {
 	case 1:
 		var r *roomcastv1.ListMembersResponse
 		r, err = n.ListMembers(bounded(w.t), &roomcastv1.ListMembersRequest{Room: name, PageSize: 1000})
-		how, connections, complete = "ListMembers", uint32(len(r.GetMembers())), r.GetComplete() //nolint:gosec // a count
+		how, connections, complete = "ListMembers", uint32(len(r.GetMembers())), r.GetComplete()
 	case 2:
 		if n.hurt {
 			return // it cannot publish
@@ -244,7 +244,7 @@ func TestPresenceIsTrue(t *testing.T) {
 	t.Logf("-presence-seed %d", seed)
 	_, nats := startNATS(t)
 	w := &truth{
-		t: t, random: rand.New(rand.NewPCG(seed, 0)), nats: nats, //nolint:gosec // a test that can be repeated
+		t: t, random: rand.New(rand.NewPCG(seed, 0)), nats: nats,
 		faults: make(map[string]int), judged: make(map[string]int),
 	}
 	for i := range 3 {
