@@ -67,6 +67,7 @@ type member struct {
 	conn       *websocket.Conn
 	connection string
 	requests   uint32
+	number     uint32 // of the truth, for an order
 }
 
 type memberFrame struct {
