@@ -86,6 +86,7 @@ func TestRows(t *testing.T) {
 		m.Traffic.Published = 32_000
 		m.Probe = &bench.Probe{Ratio: 2}
 		m.Stalled = &bench.Stalled{}
+		m.Idle, m.Connect = &bench.Usage{Seconds: 1}, bench.Connect{Sockets: 1, Usage: bench.Usage{Seconds: 1}}
 		for range r.first {
 			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
 		}
@@ -173,7 +174,7 @@ func TestChoose(t *testing.T) {
 		wanted string
 		want   string
 	}{
-		"all":     {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S"},
+		"all":     {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S A A' A' tokens A TLS E E tokens"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
 		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},
