@@ -56,6 +56,7 @@ type Gateway struct {
 	degraded degraded
 	flushers []*flusher
 	next     atomic.Uint32 // flusher
+	turnover atomic.Uint64 // sockets opened and closed
 	pollers  pollers
 	workers  workers
 	writers  sync.WaitGroup // the flushers
@@ -169,6 +170,9 @@ func (g *Gateway) Connections() int {
 	return len(g.sessions)
 }
 
+// Turnover returns how many sockets were opened and closed until now.
+func (g *Gateway) Turnover() uint64 { return g.turnover.Load() }
+
 // serve hands a connection to a session of its own and returns. If draining has
 // begun meanwhile the peer is sent elsewhere.
 func (g *Gateway) serve(s *session, caller *auth.Caller) {
@@ -192,6 +196,7 @@ func (g *Gateway) add(s *session) bool {
 	s.open()
 	g.sessions[s] = struct{}{}
 	g.wg.Add(1)
+	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Inc()
 	return true
 }
@@ -200,6 +205,7 @@ func (g *Gateway) remove(s *session) {
 	g.mu.Lock()
 	delete(g.sessions, s)
 	g.mu.Unlock()
+	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Dec()
 	g.wg.Done()
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopWatch()
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
 	servers.Go(func() { n.ready.watch(watchCtx, p.reasons) })
+	servers.Go(func() { afterStorms(watchCtx, p.gateway.Turnover, debug.FreeOSMemory) })
 	if err = n.announce(lis); err == nil {
 		select {
 		case <-ctx.Done():
