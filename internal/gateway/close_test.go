@@ -16,7 +16,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/roomcast/roomcast/internal/room"
-	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // rest reads all bytes that follow on the connection.
@@ -398,9 +397,9 @@ func TestDrainDuringHandshake(t *testing.T) {
 		t := w.t
 		w.gw.Drain(t.Context(), 0)
 		ours, theirs := net.Pipe()
-		go w.gw.serve(newSession(w.gw, theirs, wire.JSON, "x", nil), nil)
+		go w.gw.open(theirs, &admission{answer: []byte("answered ")})
 		data, err := io.ReadAll(ours)
-		if err != nil || string(data) != serverClose(1012, "DRAINING retry_ms=100") {
+		if err != nil || string(data) != "answered "+serverClose(1012, "DRAINING retry_ms=100") {
 			t.Errorf("got %q, %v", data, err)
 		}
 		_ = ours.Close()

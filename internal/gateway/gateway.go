@@ -2,20 +2,19 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
-	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // Sequence publishes for one socket, in its order; see the bus for what it promises.
@@ -51,7 +50,6 @@ type Gateway struct {
 	log      *slog.Logger
 	origins  originPolicy
 	proxies  proxyList
-	upgrader websocket.Upgrader
 	drain    drain
 	degraded degraded
 	flushers []*flusher
@@ -92,16 +90,6 @@ func New(cfg Config) (*Gateway, error) {
 		proxies:  proxies,
 		sessions: make(map[*session]struct{}),
 	}
-	g.upgrader = websocket.Upgrader{
-		HandshakeTimeout: handshakeTimeout,
-		ReadBufferSize:   256, // only the handshake goes through gorilla
-		WriteBufferSize:  256,
-		Subprotocols:     []string{wire.JSON.Subprotocol(), wire.Protobuf.Subprotocol()},
-		CheckOrigin:      func(*http.Request) bool { return true }, // checked before, with a reason
-		Error: func(w http.ResponseWriter, _ *http.Request, status int, err error) {
-			refuse(w, status, string(room.ReasonHandshake)+": "+err.Error())
-		},
-	}
 	for range runtime.GOMAXPROCS(0) {
 		f := newFlusher(g)
 		g.flushers = append(g.flushers, f)
@@ -139,6 +127,9 @@ func (g *Gateway) Handler() http.Handler {
 // The HTTP server would read it before the answer, for as long as the client likes.
 func withoutBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(overTLS{}) != nil {
+			r.TLS = &tls.ConnectionState{} // only asked whether it is there
+		}
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -173,17 +164,20 @@ func (g *Gateway) Connections() int {
 // Turnover returns how many sockets were opened and closed until now.
 func (g *Gateway) Turnover() uint64 { return g.turnover.Load() }
 
-// serve hands a connection to a session of its own and returns. If draining has
-// begun meanwhile the peer is sent elsewhere.
-func (g *Gateway) serve(s *session, caller *auth.Caller) {
+// open makes a session of a connection whose request is granted, for the caller to
+// begin. If draining has begun meanwhile the peer is sent elsewhere, and there is none.
+func (g *Gateway) open(conn net.Conn, a *admission) *session {
+	limitUnsent(belowTLS(conn))
+	s := newSession(g, conn, a)
 	if g.add(s) {
-		go s.begin(caller)
-		return
+		s.out.push(a.answer) // written with the first frames
+		return s
 	}
 	s.cancel()
-	_ = s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
-	_, _ = s.conn.Write(closeNode.frame())
-	_ = s.conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	_, _ = conn.Write(append(a.answer, closeNode.frame()...))
+	_ = conn.Close()
+	return nil
 }
 
 // add registers a session and reports false if the gateway takes no more.

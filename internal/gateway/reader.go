@@ -28,14 +28,21 @@ const (
 // readBuffers are the buffers of those who read just now.
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }} //nolint:gochecknoglobals // a pool
 
-// readFirst lets the socket in and begins to read it.
-func (s *session) readFirst(caller *auth.Caller) {
+// readFirst lets the socket in and begins to read it. The first signal makes the flusher
+// answer the handshake, and the socket's clocks run.
+func (s *session) readFirst(caller *auth.Caller, early []byte) {
 	s.reader.frames.maxMessage = s.maxMessage()
 	s.reader.rate = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
 	s.reader.bytes = budget{perSecond: bytesPerSec, burst: bytesBurst, left: bytesBurst, at: s.since}
 	if caller != nil {
 		s.welcome(caller)
 		s.subscribeQueries()
+	} else {
+		s.signal()
+	}
+	if len(early) > 0 && !s.take(early) {
+		s.readEnded()
+		return
 	}
 	s.read()
 }

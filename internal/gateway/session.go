@@ -54,16 +54,16 @@ type session struct {
 	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
 
-func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, queries []string) *session {
+func newSession(g *Gateway, conn net.Conn, a *admission) *session {
 	id := strings.ToLower(rand.Text()[:16])
 	s := &session{
 		gw:      g,
 		conn:    conn,
 		id:      id,
-		remote:  remote,
+		remote:  a.remote,
 		since:   time.Now(),
-		queries: queries,
-		format:  format,
+		queries: a.queries,
+		format:  a.format,
 		flusher: g.nextFlusher(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -73,10 +73,10 @@ func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, qu
 	return s
 }
 
-// begin serves the socket. caller is nil if the first frame has to bring the token.
-func (s *session) begin(caller *auth.Caller) {
-	s.signal() // its clocks run from now on
-	s.guard("reader", func() { s.readFirst(caller) })
+// begin serves the socket. caller is nil if the first frame has to bring the token;
+// early is what the peer has sent already.
+func (s *session) begin(caller *auth.Caller, early []byte) {
+	s.guard("reader", func() { s.readFirst(caller, early) })
 }
 
 // end is the session's last: neither its reader nor its flusher has anything to do

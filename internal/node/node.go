@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -107,7 +106,7 @@ func (n *Node) Run(ctx context.Context) error {
 	adminServer := newHTTPServer(n.admin.handler())
 	defer func() { _ = adminServer.Close() }()
 	failed := make(chan error, 3)
-	servers.Go(func() { failed <- serveHTTP(adminServer, lis.admin, "admin") })
+	servers.Go(func() { failed <- fmt.Errorf("admin listener: %w", adminServer.Serve(lis.admin)) })
 
 	p, err := n.start(ctx)
 	defer p.stop()
@@ -122,7 +121,9 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("control listener: %w", err)
 		}
 	})
-	servers.Go(func() { failed <- serveHTTP(p.http, n.tlsListener(lis.http), "public") })
+	servers.Go(func() {
+		failed <- fmt.Errorf("public listener: %w", p.gateway.Serve(lis.http, n.httpTLS, p.http))
+	})
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
@@ -250,17 +251,6 @@ func (n *Node) drain(p *parts, asked bool) {
 	p.gateway.Drain(ctx, max(window-closeTime, window/2))
 	calls.Wait()
 	n.log.Info("drained", "duration", time.Since(began).Round(time.Millisecond).String())
-}
-
-func serveHTTP(server *http.Server, lis net.Listener, name string) error {
-	return fmt.Errorf("%s listener: %w", name, server.Serve(lis))
-}
-
-func (n *Node) tlsListener(lis net.Listener) net.Listener {
-	if n.httpTLS == nil {
-		return lis
-	}
-	return gateway.NewTLSListener(lis, n.httpTLS)
 }
 
 func (n *Node) natsKind() string {

@@ -62,6 +62,7 @@ const (
 	ReasonPositionLost     Reason = "POSITION_LOST"
 	ReasonNoHistory        Reason = "NO_HISTORY"
 	ReasonDraining         Reason = "DRAINING"
+	ReasonOverloaded       Reason = "OVERLOADED"
 	ReasonOrigin           Reason = "ORIGIN_NOT_ALLOWED"
 	ReasonSubprotocol      Reason = "SUBPROTOCOL_NOT_SERVED"
 	ReasonHandshake        Reason = "BAD_HANDSHAKE"
