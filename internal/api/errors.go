@@ -44,6 +44,8 @@ func codeOf(kind room.Kind) codes.Code {
 		return codes.OutOfRange
 	case room.Precondition:
 		return codes.FailedPrecondition
+	case room.NotFound:
+		return codes.NotFound
 	case room.Unimplemented:
 		return codes.Unimplemented
 	case room.Canceled:

@@ -55,6 +55,7 @@ type Bus struct {
 	seed    maphash.Seed // spreads rooms over shards
 	acks    *publisher
 	members *members
+	asks    *asks
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
@@ -86,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.members = newMembers(b)
+	b.asks = newAsks(b)
 	b.joins = &joiner{bus: b}
 	if err := b.start(ctx); err != nil {
 		b.Close()
@@ -136,6 +138,9 @@ func (b *Bus) start(ctx context.Context) error {
 	}
 	if b.cfg.Embedded == nil { // who has a NATS of his own is alone
 		if err := b.answerBarriers(); err != nil {
+			return err
+		}
+		if err := b.asks.start(); err != nil {
 			return err
 		}
 		if err := b.members.start(); err != nil {
@@ -265,7 +270,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		b.cfg.Metrics.BusConnected.Set(1)
 	}
 	if nc == b.ctl {
-		b.members.change(func() { b.members.hello = true })
+		b.members.change(func() { b.members.hello, b.members.hearing = true, time.Now() })
 	}
 	if nc != b.live || b.ctx.Err() != nil {
 		return

@@ -17,9 +17,10 @@ const (
 // canary is what a node knows of one log's whole way: publish, store, republish, hear.
 // Its logStream's mu guards it.
 type canary struct {
-	number uint64    // of the newest
-	sent   time.Time // when that was
-	seen   time.Time // when one last came back; zero = there are none
+	number  uint64    // of the newest
+	sent    time.Time // when that was
+	seen    time.Time // when one last came back; zero = there are none
+	through time.Time // when the newest of those that came back in time was sent
 }
 
 // startCanaries begins to send a canary through every log and to hear them. On a NATS
@@ -83,6 +84,9 @@ func (b *Bus) hearCanary(msg *nats.Msg) {
 		s.canary.seen = now
 		newest := number == strconv.FormatUint(s.canary.number, 10)
 		took := now.Sub(s.canary.sent)
+		if newest {
+			s.canary.through = s.canary.sent
+		}
 		s.mu.Unlock()
 		if newest {
 			b.cfg.Metrics.CanarySeconds.Set(took.Seconds())
@@ -98,4 +102,18 @@ func (s *logStream) silence(now time.Time) time.Duration {
 		return 0
 	}
 	return now.Sub(s.canary.seen)
+}
+
+// through reports whether every log has taken and republished something that was sent
+// after a moment: then this node is not cut off with a smaller part of NATS.
+func (b *Bus) through(since time.Time) bool {
+	for _, s := range b.streams {
+		s.mu.Lock()
+		ok := s.canary.seen.IsZero() || s.canary.through.After(since)
+		s.mu.Unlock()
+		if !ok {
+			return false
+		}
+	}
+	return true
 }

@@ -18,6 +18,11 @@ const (
 	heartbeatEvery   = time.Second
 	memberLease      = 3500 * time.Millisecond // a node that is not heard for this long is not there
 	leaveTimeout     = 200 * time.Millisecond
+
+	// A node that has not heard itself for deafAfter cannot tell who is gone; once it
+	// has heard itself for settleTime it has heard everybody.
+	deafAfter  = 2500 * time.Millisecond
+	settleTime = heartbeatEvery + 200*time.Millisecond
 )
 
 // Member is one live node.
@@ -30,6 +35,8 @@ type Member struct {
 
 // members is who is there. Every node tells the others of itself and believes what it
 // has heard itself within the lease, by its own clock; there is nobody to agree with.
+// While it does not hear even itself, because it was stopped or NATS is away, leases do
+// not end.
 type members struct {
 	bus  *Bus      // static
 	own  agreement // static
@@ -42,6 +49,10 @@ type members struct {
 	others    map[string]*member
 	namesake  time.Time // when a younger node with our name was last heard
 	lastWords bool      // leave has been called
+	echoed    time.Time // when this node last heard itself
+	hearing   time.Time // since when it has without a pause; zero = not yet
+	lost      time.Time // when a lease last ended
+	uncertain bool      // send a canary: a lease has ended
 }
 
 // member is what is known of another node.
@@ -78,6 +89,13 @@ func (m *members) run() {
 	defer tick.Stop()
 	for {
 		m.tell()
+		m.mu.Lock()
+		uncertain := m.uncertain
+		m.uncertain = false
+		m.mu.Unlock()
+		if uncertain {
+			m.bus.sendCanary()
+		}
 		select {
 		case <-tick.C:
 		case <-m.poke:
@@ -92,10 +110,26 @@ func (m *members) change(how func()) {
 	m.mu.Lock()
 	how()
 	m.mu.Unlock()
+	m.wake()
+}
+
+// wake has run look again now. It never blocks.
+func (m *members) wake() {
 	select {
 	case m.poke <- struct{}{}:
 	default:
 	}
+}
+
+// whole reports whether this node knows who is there: it hears itself, has done so for
+// longer than others are silent between two words, and is not on the smaller side of a
+// NATS that has come apart, where everybody else seems gone.
+func (m *members) whole(now time.Time) bool {
+	m.live(now)
+	m.mu.Lock()
+	hears, since, lost := now.Sub(m.echoed) <= deafAfter, m.hearing, m.lost
+	m.mu.Unlock()
+	return hears && m.bus.ctl.IsConnected() && now.Sub(since) >= settleTime && (lost.IsZero() || m.bus.through(lost))
 }
 
 // tell sends one heartbeat. Without a connection there is nobody to tell.
@@ -160,7 +194,10 @@ func (m *members) hear(msg *nats.Msg) {
 func (m *members) hearLocked(hb *busv1.Heartbeat, now time.Time) (answer bool) {
 	since := time.Unix(0, hb.GetSince())
 	if hb.GetNode() == m.self.Node {
-		if hb.GetIncarnation() != m.self.Incarnation && !hb.GetLeaving() && !since.Before(m.self.Since) {
+		if hb.GetIncarnation() == m.self.Incarnation {
+			return m.echoLocked(now)
+		}
+		if !hb.GetLeaving() && !since.Before(m.self.Since) {
 			m.namesake = now
 		}
 		return false
@@ -185,6 +222,22 @@ func (m *members) hearLocked(hb *busv1.Heartbeat, now time.Time) (answer bool) {
 	return fresh || hb.GetHello()
 }
 
+// echoLocked takes note that this node hears itself. After a pause those who were there
+// get time to be heard, and are asked to tell of themselves.
+func (m *members) echoLocked(now time.Time) (tell bool) {
+	deaf := now.Sub(m.echoed) > deafAfter
+	first := m.hearing.IsZero() // its hello has just been said
+	if deaf {
+		m.hearing = now
+		m.hello = !first
+		for _, other := range m.others {
+			other.heard = now
+		}
+	}
+	m.echoed = now
+	return deaf && !first
+}
+
 // compareLocked notes whether a node's configuration is ours.
 func (m *members) compareLocked(other *member, hb *busv1.Heartbeat) {
 	other.hash = hb.GetConfigHash()
@@ -200,9 +253,12 @@ func (m *members) compareLocked(other *member, hb *busv1.Heartbeat) {
 func (m *members) live(now time.Time) []*member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	hears := now.Sub(m.echoed) <= deafAfter
 	var list []*member
 	for name, other := range m.others {
-		if now.Sub(other.heard) > memberLease {
+		if hears && now.Sub(other.heard) > memberLease {
+			m.lost, m.uncertain = now, true
+			m.wake()
 			m.bus.log.Warn("node is not heard any more", "other", name, "incarnation", other.Incarnation)
 			delete(m.others, name)
 			continue
@@ -231,8 +287,8 @@ func (m *members) disagreements(now time.Time) []string {
 }
 
 // Members returns the live nodes, this one among them, sorted by name. A node that has
-// gone without a word is among them for up to 3.5 s. It never blocks. While NATS is
-// away it knows only of this node: see [Bus.Ready].
+// gone without a word is among them for up to 3.5 s, and longer while this node itself
+// is cut off: then they are those that it knew last. It never blocks.
 func (b *Bus) Members() []Member {
 	b.members.mu.Lock()
 	list := []Member{b.members.self}

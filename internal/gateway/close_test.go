@@ -231,7 +231,7 @@ func TestPanicCostsOneSocket(t *testing.T) {
 				if part == "flusher" {
 					p.want(`{"subscribed":{"room":"b","position":"@10"}}`)
 					synctest.Wait()
-					for _, s := range w.gw.all() {
+					for _, s := range w.gw.roster.all() {
 						s.w.sock = panics{}
 					}
 				}
@@ -262,7 +262,7 @@ func TestPanicInClock(t *testing.T) {
 	inBubble(t, guests, func(w *world) {
 		w.guest("")
 		synctest.Wait()
-		for _, s := range w.gw.all() {
+		for _, s := range w.gw.roster.all() {
 			s.w.sock = panics{} // the ping will find it
 			s.signal()
 		}

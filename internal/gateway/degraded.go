@@ -23,7 +23,7 @@ func (g *Gateway) SetDegraded(reason room.Reason) {
 		return
 	}
 	g.degraded.reason = reason
-	for _, s := range g.all() {
+	for _, s := range g.roster.all() {
 		s.tellDegradedLocked()
 	}
 }

@@ -29,10 +29,10 @@ func (d *drain) left(now time.Time) time.Duration {
 // it, gets a second for each.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	by := time.Now().Add(window)
-	g.mu.Lock()
+	g.roster.mu.Lock()
 	g.drain.by.Store(&by)
-	g.mu.Unlock()
-	sessions := g.all()
+	g.roster.mu.Unlock()
+	sessions := g.roster.all()
 	if len(sessions) > 0 {
 		g.log.Info("draining", "connections", len(sessions), "window", window.String())
 	}
@@ -51,7 +51,7 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	case <-end.C:
 	case <-ctx.Done():
 	}
-	for _, s := range g.all() {
+	for _, s := range g.roster.all() {
 		s.shut(closeNode)
 	}
 	<-gone

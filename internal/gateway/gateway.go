@@ -60,9 +60,8 @@ type Gateway struct {
 	writers  sync.WaitGroup // the flushers
 	stopped  sync.Once
 
-	mu       sync.Mutex
-	sessions map[*session]struct{} // guarded by mu
-	wg       sync.WaitGroup        // sessions' goroutines; added to under mu and not once draining
+	roster roster
+	wg     sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
 }
 
 const (
@@ -84,11 +83,11 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.PingInterval = defaultPing
 	}
 	g := &Gateway{
-		cfg:      cfg,
-		log:      cfg.Logger.With("part", "gateway"),
-		origins:  origins,
-		proxies:  proxies,
-		sessions: make(map[*session]struct{}),
+		cfg:     cfg,
+		log:     cfg.Logger.With("part", "gateway"),
+		origins: origins,
+		proxies: proxies,
+		roster:  newRoster(),
 	}
 	for range runtime.GOMAXPROCS(0) {
 		f := newFlusher(g)
@@ -156,9 +155,9 @@ func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
 
 // Connections returns how many sockets are open.
 func (g *Gateway) Connections() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.sessions)
+	g.roster.mu.Lock()
+	defer g.roster.mu.Unlock()
+	return len(g.roster.byID)
 }
 
 // Turnover returns how many sockets were opened and closed until now.
@@ -169,8 +168,8 @@ func (g *Gateway) Turnover() uint64 { return g.turnover.Load() }
 func (g *Gateway) open(conn net.Conn, a *admission) *session {
 	limitUnsent(belowTLS(conn))
 	s := newSession(g, conn, a)
+	s.out.push(a.answer) // written with the first frames
 	if g.add(s) {
-		s.out.push(a.answer) // written with the first frames
 		return s
 	}
 	s.cancel()
@@ -182,13 +181,13 @@ func (g *Gateway) open(conn net.Conn, a *admission) *session {
 
 // add registers a session and reports false if the gateway takes no more.
 func (g *Gateway) add(s *session) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.roster.mu.Lock()
+	defer g.roster.mu.Unlock()
 	if g.drain.begun() {
 		return false
 	}
 	s.open()
-	g.sessions[s] = struct{}{}
+	g.roster.byID[s.id] = s
 	g.wg.Add(1)
 	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Inc()
@@ -196,20 +195,8 @@ func (g *Gateway) add(s *session) bool {
 }
 
 func (g *Gateway) remove(s *session) {
-	g.mu.Lock()
-	delete(g.sessions, s)
-	g.mu.Unlock()
+	g.roster.remove(s)
 	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Dec()
 	g.wg.Done()
-}
-
-func (g *Gateway) all() []*session {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	list := make([]*session, 0, len(g.sessions))
-	for s := range g.sessions {
-		list = append(list, s)
-	}
-	return list
 }

@@ -48,7 +48,7 @@ func newChecker(c *modelClient) *checker {
 	return k
 }
 
-func (k *checker) fail(format string, args ...any) {
+func (k *checker) fail(fault string) {
 	k.w.t.Helper()
 	var last []string
 	for _, f := range k.c.ear.in.frames[max(0, k.read-12):k.read] {
@@ -58,31 +58,39 @@ func (k *checker) fail(format string, args ...any) {
 		}
 		last = append(last, f.at.Format(time.TimeOnly+".000")+" "+text[:min(len(text), 200)])
 	}
-	k.w.t.Errorf("%s as %s, %s\n  the last frames:\n    %s", k.c.user, k.c.format.Subprotocol(), fmt.Sprintf(format, args...),
+	k.w.t.Errorf("%s as %s, %s\n  the last frames:\n    %s", k.c.user, k.c.format.Subprotocol(), fault,
 		strings.Join(last, "\n    "))
 }
 
+// run fails the test with what is wrong.
 func (k *checker) run() {
+	k.w.t.Helper()
+	fault := k.fault()
+	if fault == "" {
+		fault = k.end()
+	}
+	if fault != "" {
+		k.fail(fault)
+	}
+}
+
+// fault says what is wrong with the frames, at the marks too.
+func (k *checker) fault() string {
 	frames := k.c.ear.in.frames
 	marks := k.c.marks
 	for i := 0; ; i++ {
 		for len(marks) > 0 && marks[0].frames == i {
 			if fault := k.reached(marks[0]); fault != "" {
-				k.fail("at %s: %s", marks[0].at.Format(time.TimeOnly+".000"), fault)
-				return
+				return fmt.Sprintf("at %s: %s", marks[0].at.Format(time.TimeOnly+".000"), fault)
 			}
 			marks = marks[1:]
 		}
 		if i == len(frames) {
-			break
+			return ""
 		}
 		if fault := k.frame(i, frames[i]); fault != "" {
-			k.fail("frame %d: %s", i, fault)
-			return
+			return fmt.Sprintf("frame %d: %s", i, fault)
 		}
-	}
-	if fault := k.end(); fault != "" {
-		k.fail("%s", fault)
 	}
 }
 
@@ -338,7 +346,12 @@ func (k *checker) missed(s *modelSub, to int, f modelFrame) string {
 	if lost := to - s.at.index; lost < s.overflow {
 		return fmt.Sprintf("%d gaps, but %d messages are missing", s.overflow, lost)
 	}
-	return ""
+	told := k.heads(s.room, f.begun, f.begun)
+	if !k.w.roomy || len(told) == 0 {
+		return ""
+	}
+	s.slack = max(s.slack, told[0].to.index-int(k.w.ring))
+	return k.missing(s, to, f.at, false)
 }
 
 // replayed checks that messages are said to be older than the subscription if they are.
@@ -355,112 +368,6 @@ func (k *checker) replayed(s *modelSub, at place, replayed bool) string {
 		k.w.stats.replayed.Add(1)
 	}
 	return ""
-}
-
-func (k *checker) gap(f modelFrame, said *roomcastv1.Gap) string {
-	s := k.subs[room.Name(said.GetRoom())]
-	if s == nil {
-		return "it is not subscribed"
-	}
-	k.w.stats.gap(said.GetReason())
-	reason := room.GapReason(said.GetReason())
-	if !s.room.policy.Stored() {
-		first := s.fresh
-		s.fresh = false
-		switch {
-		case said.GetAfter()+said.GetPosition() != "":
-			return "an ephemeral room has no positions"
-		case reason == room.Reset && s.needsGap && first:
-			s.needsGap = false
-		case reason == room.Overflow && !s.needsGap:
-			s.overflow++
-		default:
-			return "there is no cause"
-		}
-		return ""
-	}
-	s.fresh = false
-	if !s.room.caused[said.GetReason()+" "+said.GetAfter()] && !s.broke(said) && !s.cautious(said) {
-		return "there is no cause"
-	}
-	proven := !s.needsGap
-	if fault := k.gapAfter(s, f, said.GetAfter()); fault != "" {
-		return fault
-	}
-	if reason == room.Reset {
-		known := false
-		for _, e := range k.heads(s.room, 0, f.begun) { // the last of those that have it
-			if e.head.String() == said.GetPosition() {
-				s.at, s.slack, s.needsGap, s.open, known = e.to, 0, false, false, true
-			}
-		}
-		if known {
-			return ""
-		}
-		return "the room never was there"
-	}
-	s.needsGap, s.open = false, true
-	if said.GetPosition() == "" {
-		return ""
-	}
-	to, err := room.ParsePosition(said.GetPosition(), "position")
-	if err != nil || to.Epoch != s.room.epochs[s.at.epoch].name {
-		return "it leads to another log"
-	}
-	index := s.room.epochs[s.at.epoch].after(to)
-	if index < s.at.index && proven {
-		return fmt.Sprintf("it leads back to %d from %d", index, s.at.index)
-	}
-	fault := k.missing(s, index, f.at, true)
-	s.at.index = index
-	return fault
-}
-
-// broke reports whether a gap is one that this node was told of.
-func (s *modelSub) broke(said *roomcastv1.Gap) bool {
-	after, err := room.ParsePosition(said.GetAfter(), "after")
-	for _, b := range s.room.breaks {
-		if err == nil && string(b.reason) == said.GetReason() && b.head.String() == said.GetPosition() &&
-			after.Epoch == b.before.Epoch && (b.reason == room.Reset || after.Seq <= b.head.Seq) {
-			return true
-		}
-	}
-	return false
-}
-
-// cautious reports whether a gap may be told without need.
-func (s *modelSub) cautious(said *roomcastv1.Gap) bool {
-	after, err := room.ParsePosition(said.GetAfter(), "after")
-	for _, e := range s.room.epochs {
-		if err == nil && e.name == after.Epoch && after.Seq < e.cautious {
-			return said.GetReason() == string(room.Truncated)
-		}
-	}
-	return false
-}
-
-// gapAfter checks where a gap begins, and moves there.
-func (k *checker) gapAfter(s *modelSub, f modelFrame, text string) string {
-	if s.needsGap {
-		if text != s.after {
-			return "it begins elsewhere than asked for"
-		}
-		return ""
-	}
-	after, err := room.ParsePosition(text, "after")
-	if err != nil || after.Epoch != s.room.epochs[s.at.epoch].name {
-		return "it begins in another log"
-	}
-	e := s.room.epochs[s.at.epoch]
-	index := e.after(after)
-	for ; index < s.at.index; index++ {
-		if entry := e.entries[index]; entry.msg != nil && entry.purged.IsZero() {
-			return fmt.Sprintf("it begins at %d, before what has come, %d", index, s.at.index)
-		}
-	}
-	fault := k.missing(s, index, f.at, s.open)
-	s.at.index = index
-	return fault
 }
 
 // reached checks that a client has everything at a moment when nothing is under way.
@@ -510,7 +417,7 @@ func (k *checker) end() string {
 		}
 		drowned, broken = c.sock.drowned, c.sock.broken
 	}
-	allowed := false
+	var allowed bool
 	switch how.code {
 	case statusAbnormal:
 		allowed = c.hung || broken

@@ -321,5 +321,8 @@ func (c *modelClient) mark(ends map[room.Name]place) {
 	}
 	c.ear.mu.Lock()
 	defer c.ear.mu.Unlock()
+	if c.sock != nil && c.sock.waits {
+		return // with a ping just now, in part
+	}
 	c.marks = append(c.marks, mark{frames: len(c.ear.in.frames), rest: len(c.ear.in.rest), at: time.Now(), ends: ends})
 }

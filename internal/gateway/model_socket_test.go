@@ -168,12 +168,12 @@ func (s *modelSocket) unblock() {
 func (s *modelSocket) dawdle() {
 	n := s.rng.IntN(200)
 	news := n < 3 && s.client.w.spend()
-	room := modelRooms[s.rng.IntN(len(modelRooms))]
+	name := modelRooms[s.rng.IntN(len(modelRooms))]
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	switch {
 	case news:
-		s.client.w.say(room)
+		s.client.w.say(name)
 	case n < 6:
 		<-time.After(time.Millisecond)
 	case n < 30:

@@ -22,9 +22,8 @@ const (
 // requests is what a session's reader owns: whoever reads it just now.
 type requests struct {
 	frames    frameReader
-	faulty    bool   // nothing more of the peer counts
-	completed uint64 // messages when stallBy was set
-	rooms     map[room.Name]*hub.Cursor
+	faulty    bool     // nothing more of the peer counts
+	completed uint64   // messages when stallBy was set
 	seq       Sequence // made by the first publish
 	bad       int      // malformed requests in a row
 	rate      budget   // of frames
@@ -41,7 +40,7 @@ func (s *session) welcome(caller *auth.Caller) {
 		PingMs:     uint32(s.gw.cfg.PingInterval.Milliseconds()), //nolint:gosec // far below 49 days
 		Version:    s.gw.cfg.Version,
 	}}})
-	s.caller.Store(caller)
+	s.gw.roster.identify(s, caller)
 	if s.gw.drain.begun() {
 		s.tellDrain()
 	}
@@ -115,15 +114,16 @@ func (s *session) authenticate(id uint32, token string) {
 	}
 	if before == nil {
 		s.welcome(caller)
+	} else {
+		s.gw.roster.identify(s, caller)
 	}
-	s.caller.Store(caller)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{
 		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
 	}})
 	s.subscribeQueries()
-	for name, c := range s.reader.rooms {
+	for _, name := range s.rooms.names() {
 		if !caller.MaySubscribe(name) {
-			s.leave(0, name, c)
+			s.leave(0, name)
 		}
 	}
 }
@@ -146,23 +146,37 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 			return err
 		}
 	}
-	old := s.reader.rooms[name]
-	if old == nil && len(s.reader.rooms) >= maxRooms {
+	if in, count := s.rooms.has(name); !in && count >= maxRooms {
 		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
 	}
 	c, pos, err := s.join(by, name, after)
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		old.Leave() // subscribing again moves the place
+	s.enter(id, name, c, pos)
+	return nil
+}
+
+// enter lets a cursor that waits in its room begin. Subscribing again moves the place.
+func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+	r := &s.rooms
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		c.Leave()
+		return
 	}
-	s.reader.rooms[name] = c
+	if old := r.of[name]; old != nil {
+		old.Leave()
+	}
+	if r.of == nil {
+		r.of = make(map[room.Name]*hub.Cursor)
+	}
+	r.of[name] = c
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
 	c.Start()
-	return nil
 }
 
 // join waits for the room's place in the log.
@@ -186,21 +200,26 @@ func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) 
 	if err != nil {
 		return err
 	}
-	c := s.reader.rooms[name]
-	if c == nil {
+	if !s.leave(id, name) {
 		return room.Errorf(room.Precondition, room.ReasonNotSubscribed, "this socket is not subscribed to the room")
 	}
-	s.leave(id, name, c)
 	return nil
 }
 
-// leave ends a subscription: nothing of the room follows the frame.
-func (s *session) leave(id uint32, name room.Name, c *hub.Cursor) {
+// leave ends a subscription, if there is one: nothing of the room follows the frame.
+func (s *session) leave(id uint32, name room.Name) bool {
+	s.rooms.mu.Lock()
+	defer s.rooms.mu.Unlock()
+	c := s.rooms.of[name]
+	if c == nil {
+		return false
+	}
 	c.Leave()
-	delete(s.reader.rooms, name)
+	delete(s.rooms.of, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})
+	return true
 }
 
 // jsonName is a field's name in JSON frames.

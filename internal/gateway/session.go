@@ -31,7 +31,9 @@ type session struct {
 	flusher *flusher
 	queries []string // ?room= of the request; owned by the reader
 
-	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by the reader
+	caller atomic.Pointer[auth.Caller] // nil until authenticated; stored by the roster
+	links  links                       // guarded by Gateway.roster.mu
+	rooms  rooms                       // its own lock
 
 	in      io.Reader // static after open
 	parking *fdSocket // static after open; nil: a goroutine waits in Read
@@ -67,7 +69,6 @@ func newSession(g *Gateway, conn net.Conn, a *admission) *session {
 		flusher: g.nextFlusher(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.reader.rooms = make(map[room.Name]*hub.Cursor)
 	s.reading.Store(true) // by begin
 	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
 	return s
@@ -84,11 +85,7 @@ func (s *session) begin(caller *auth.Caller, early []byte) {
 func (s *session) end() {
 	defer s.gw.remove(s)
 	_ = s.conn.Close()
-	s.guard("leave", func() {
-		for _, c := range s.reader.rooms {
-			c.Leave()
-		}
-	})
+	s.guard("leave", s.rooms.end)
 	s.ended()
 }
 

@@ -300,3 +300,18 @@ func (hungLog) Read(ctx context.Context, name room.Name, after room.Position, _ 
 	}
 	return room.Page{Messages: messages(after.Seq+1, 10), Last: at(10)}, nil
 }
+
+// A message comes while a walk delivers the ones before it: its cursors have not been
+// given them, so the ring keeps them for a socket that took a part.
+func TestRingKeepsWhatIsBeingDelivered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, &quietSource{}, &pages{})
+	c, r := w.join("eph:a", room.Position{})
+	c.append(1, 7)
+	r.room = 1
+	r.during = func() { r.during = nil; c.append(8, 8) }
+	r.want(Full, "m 1")
+	r.room = 0
+	w.turns = append(w.turns, c)
+	r.want(Current, texts(2, 8, "")...)
+}

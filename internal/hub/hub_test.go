@@ -37,9 +37,18 @@ type pages struct {
 	mu    sync.Mutex
 	list  []room.Page
 	reads []room.Position
+	slow  time.Duration // static; each answer is so long on its way
 }
 
 func (p *pages) Read(_ context.Context, _ room.Name, after room.Position, _ int) (room.Page, error) {
+	page, err := p.next(after)
+	if p.slow > 0 {
+		<-time.After(p.slow)
+	}
+	return page, err
+}
+
+func (p *pages) next(after room.Position) (room.Page, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads = append(p.reads, after)
@@ -124,7 +133,8 @@ type reader struct {
 	got    []string
 	behind int
 	state  State
-	quiet  bool // keep nothing
+	quiet  bool   // keep nothing
+	during func() // nil, or called while it takes something
 }
 
 func (r *reader) User() string        { return r.user }
@@ -152,6 +162,9 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 		if !r.quiet {
 			r.got = append(r.got, shown(r.w.t, f))
 		}
+	}
+	if r.during != nil {
+		r.during()
 	}
 	return len(frames)
 }

@@ -46,6 +46,7 @@ const (
 // behind by. It reports whether the part is to be walked again.
 func (l *Lane) Walk(p *Part, now time.Time) (more bool) {
 	r := p.room
+	defer p.walked.Store(false)
 	r.mu.Lock()
 	var done bool
 	l.slice, done = p.slice(l.slice[:0], sliceCursors)

@@ -1,5 +1,7 @@
 package hub
 
+import "sync/atomic"
+
 // Part is the cursors of one room and one lane that go along with the room: each walk
 // over them gives each what it is behind by. Its fields are guarded by the room's
 // lock.
@@ -13,6 +15,8 @@ type Part struct {
 	target  uint64 // the ring's end when the round began
 	again   bool   // a cursor of this round is still behind
 	queued  bool   // the lane has been woken and has not found all current since
+
+	walked atomic.Bool // cursors of a slice are being given what they are behind by; the lane ends it without the lock
 }
 
 // news queues the part in its lane, once.
@@ -69,6 +73,7 @@ func (p *Part) slice(dst []*Cursor, n int) (_ []*Cursor, done bool) {
 	}
 	n = min(n, len(p.cursors)-p.visited)
 	dst = append(dst, p.cursors[p.visited:p.visited+n]...)
+	p.walked.Store(true)
 	p.visited += n
 	if p.visited < len(p.cursors) {
 		return dst, false

@@ -43,8 +43,11 @@ type ask struct {
 	after room.Position // what follows it is wanted
 
 	waiters []*Cursor // guarded by reads.mu
-	stuck   time.Time // since when the log has shown nothing; owned by who reads
-	failing bool      // a read failed, and that was logged; owned by who reads
+
+	// owned by who reads
+	stuck   time.Time     // since when the log has shown nothing
+	held    room.Position // the room's head then
+	failing bool          // a read failed, and that was logged
 }
 
 // ask has the log read after a position; then the cursor's subscriber is told that it
@@ -154,7 +157,7 @@ func (q *reads) wanted(a *ask) bool {
 func (q *reads) read(a *ask) {
 	ctx, cancel := context.WithTimeout(q.ctx, readTimeout)
 	defer cancel()
-	head := a.room.at()
+	head, begun := a.room.at(), time.Now()
 	got, err := q.page(ctx, a)
 	if err != nil {
 		if !a.failing && q.ctx.Err() == nil {
@@ -165,15 +168,14 @@ func (q *reads) read(a *ask) {
 		return
 	}
 	if got.Gap == "" && (got.Last.IsZero() || got.Last == a.after) && !got.More && a.room.ahead(a.after) {
-		now := time.Now()
 		if a.stuck.IsZero() {
-			a.stuck = now
+			a.stuck, a.held = time.Now(), a.room.at()
 		}
-		if now.Sub(a.stuck) < patience {
+		if begun.Sub(a.stuck) < patience { // a slow read shows the log as it was before
 			q.again(a, logLag)
 			return
 		}
-		got, head = room.Page{Gap: room.Truncated}, a.room.at()
+		got, head = room.Page{Gap: room.Truncated}, a.held
 	}
 	q.hub.shelve(a.room, newPage(a.after, got, head))
 	q.mu.Lock()

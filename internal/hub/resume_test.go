@@ -195,6 +195,62 @@ func TestPatienceIsForALogThatAnswers(t *testing.T) {
 	})
 }
 
+// An answer that was long on its way shows the log as it was when it was asked: that
+// is not what patience waits for.
+func TestPatienceIsNotForASlowAnswer(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}, {}, {Messages: messages(11, 20), Last: at(20)}}, slow: patience + time.Second}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 20)
+		_, r := w.join("a", at(10))
+		r.wantRead(Waiting)
+		<-time.After(3 * (log.slow + logLag))
+		r.wantRead(Current, texts(11, 20, " replayed")...)
+	})
+}
+
+// What a log is held to have lost is what the room had when it began to show nothing:
+// the ring may have dropped newer messages since, which the log is to tell; or the room
+// has another log.
+func TestPatienceDoesNotCoverNews(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		news func(keep *Cursor)
+		then room.Page
+		want []string
+	}{
+		"the ring turns over": {
+			func(keep *Cursor) { keep.append(21, 40) },
+			room.Page{Messages: messages(11, 40), Last: at(40)}, append(texts(11, 20, " replayed"), texts(21, 40, "")...),
+		},
+		"another log": {
+			func(keep *Cursor) { keep.part.room.Break(room.Reset, room.Position{Epoch: "f", Seq: 3}) },
+			room.Page{Gap: room.Reset}, []string{"gap RESET"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &pages{list: []room.Page{{}}}
+			inBubble(t, log, func(_ *testing.T, w *world) {
+				keep, _ := w.join("a", room.Position{})
+				keep.append(11, 20)
+				_, r := w.join("a", at(10))
+				r.wantRead(Waiting)
+				<-time.After(patience - logLag/2)
+				test.news(keep)
+				<-time.After(logLag)
+				log.mu.Lock()
+				log.list = []room.Page{test.then}
+				log.mu.Unlock()
+				<-time.After(logLag)
+				r.wantRead(Current, test.want...)
+			})
+		})
+	}
+}
+
 // An emptied log, then more than a ring of messages before the socket's turn: the log
 // has them, and nothing else is missing.
 func TestEmptiedLogThenRingTurnsOver(t *testing.T) {

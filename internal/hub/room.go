@@ -205,7 +205,7 @@ func (r *Room) cursors() (all int, behind bool) {
 	}
 	walking := 0
 	for _, p := range r.parts {
-		behind = behind || p.queued
+		behind = behind || p.queued || p.walked.Load()
 		walking += len(p.cursors)
 	}
 	return all, behind || walking < all

@@ -49,7 +49,7 @@ func StartProxy(t testing.TB, natsURL, prefix string, every int) *Proxy {
 		lis: lis, conns: make(map[net.Conn]struct{}),
 	}
 	p.wg.Go(p.accept)
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	return p
 }
 
@@ -83,7 +83,8 @@ func (p *Proxy) Cut() {
 	}
 }
 
-func (p *Proxy) stop() {
+// Stop closes every connection and takes no more.
+func (p *Proxy) Stop() {
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()

@@ -23,6 +23,7 @@ const (
 	Precondition                // the state of the room forbids it
 	Unimplemented               // not built yet
 	Canceled                    // the caller went away
+	NotFound                    // what is named is not there
 )
 
 // Reason is the machine word of an error: the ErrorInfo.reason in gRPC, the reason
@@ -68,6 +69,8 @@ const (
 	ReasonHandshake        Reason = "BAD_HANDSHAKE"
 	ReasonUnimplemented    Reason = "UNIMPLEMENTED"
 	ReasonCanceled         Reason = "CANCELED"
+	ReasonNoSuchNode       Reason = "NO_SUCH_NODE"
+	ReasonNodeUnavailable  Reason = "NODE_UNAVAILABLE"
 )
 
 // Error is the one error type that crosses package boundaries on purpose. Any other

@@ -29,6 +29,8 @@ func CodeName(kind room.Kind) string {
 		return "OUT_OF_RANGE"
 	case room.Precondition:
 		return "FAILED_PRECONDITION"
+	case room.NotFound:
+		return "NOT_FOUND"
 	case room.Unimplemented:
 		return "UNIMPLEMENTED"
 	case room.Canceled:
