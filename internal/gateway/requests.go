@@ -166,13 +166,10 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 		c.Leave()
 		return
 	}
-	if old := r.of[name]; old != nil {
+	if old := r.getLocked(name); old != nil {
 		old.Leave()
 	}
-	if r.of == nil {
-		r.of = make(map[room.Name]*hub.Cursor)
-	}
-	r.of[name] = c
+	r.putLocked(c)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
@@ -210,12 +207,12 @@ func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) 
 func (s *session) leave(id uint32, name room.Name) bool {
 	s.rooms.mu.Lock()
 	defer s.rooms.mu.Unlock()
-	c := s.rooms.of[name]
+	c := s.rooms.getLocked(name)
 	if c == nil {
 		return false
 	}
 	c.Leave()
-	delete(s.rooms.of, name)
+	s.rooms.deleteLocked(name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})
