@@ -72,7 +72,7 @@ func (j *joiner) run() {
 		began := time.Now()
 		var rooms []*joining
 		for _, lr := range batch {
-			if lr.ctx.Err() == nil {
+			if !lr.gone.Load() {
 				rooms = append(rooms, &joining{lr: lr})
 			}
 		}

@@ -46,7 +46,8 @@ type Config struct {
 
 // Gateway serves the public listener. Safe for concurrent use.
 type Gateway struct {
-	cfg      Config // static
+	cfg      Config    // static
+	began    time.Time // a moment before; static
 	log      *slog.Logger
 	origins  originPolicy
 	proxies  proxyList
@@ -84,6 +85,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg:     cfg,
+		began:   time.Now().Add(-time.Second), // so that no time is never
 		log:     cfg.Logger.With("part", "gateway"),
 		origins: origins,
 		proxies: proxies,
@@ -172,7 +174,6 @@ func (g *Gateway) open(conn net.Conn, a *admission) *session {
 	if g.add(s) {
 		return s
 	}
-	s.cancel()
 	_ = conn.SetWriteDeadline(time.Now().Add(closeGrace))
 	_, _ = conn.Write(append(a.answer, closeNode.frame()...))
 	_ = conn.Close()

@@ -316,7 +316,7 @@ func (w *model) connect(rng *rand.Rand, h habit) *modelClient {
 
 // mark notes what a client has got, if it is still served.
 func (c *modelClient) mark(ends map[room.Name]place) {
-	if c.s.ctx.Err() != nil {
+	if c.s.out.closing() {
 		return
 	}
 	c.ear.mu.Lock()

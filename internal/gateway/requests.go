@@ -142,7 +142,7 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 	var after room.Position
 	policy := s.gw.cfg.Policies.Of(name)
 	if r.GetAfter() != "" {
-		if after, err = s.position(r.GetAfter(), &policy); err != nil {
+		if after, err = s.position(r.GetAfter(), policy); err != nil {
 			return err
 		}
 	}
@@ -178,7 +178,9 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 
 // join waits for the room's place in the log.
 func (s *session) join(by time.Time, name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
-	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(s.ctx, by, name, after, s) })
+	s.hold(func() {
+		s.out.whileOpen(func(ctx context.Context) { c, pos, err = s.gw.cfg.Hub.Join(ctx, by, name, after, s) })
+	})
 	return c, pos, err
 }
 
@@ -251,7 +253,7 @@ func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
 	p := &room.Publication{
 		Room: name, Payload: payload, Event: r.GetEvent(), MessageID: r.GetMessageId(), TTL: r.GetTtl().AsDuration(),
 	}
-	err = p.Check(&policy)
+	err = p.Check(policy)
 	if r.GetTtl() != nil && p.TTL == 0 {
 		err = room.Invalidf(room.ReasonInvalidTTL, "ttl", "is 0s; it must be at least %s", room.MinTTL)
 	}
@@ -263,7 +265,7 @@ func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
 	if s.reader.seq == nil {
 		s.reader.seq = s.gw.cfg.NewSequence()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), requestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	s.out.owe()
 	s.reader.seq.Publish(ctx, p, func(ack room.Ack, err error) {
 		cancel()

@@ -127,5 +127,5 @@ func (g *Gateway) Sessions(user string) []Session {
 }
 
 func (s *session) describe() Session {
-	return Session{Connection: s.id, User: s.User(), Remote: s.remote, Connected: s.since, Rooms: s.rooms.names()}
+	return Session{Connection: s.id, User: s.User(), Remote: s.remote, Connected: s.gw.began.Add(time.Duration(s.since)), Rooms: s.rooms.names()}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
@@ -25,9 +24,7 @@ type session struct {
 	id      string // unique in the cluster
 	format  wire.Format
 	remote  string
-	since   time.Time
-	ctx     context.Context //nolint:containedctx // the socket's life
-	cancel  context.CancelFunc
+	since   instant
 	flusher *flusher
 	queries []string // ?room= of the request; owned by the reader
 
@@ -45,12 +42,12 @@ type session struct {
 	writable atomic.Bool  // the socket takes more
 	readDone atomic.Bool  // the reader has ended
 	reading  atomic.Bool  // a worker reads; else the socket is parked
-	stallBy  atomic.Int64 // when the message that has begun must be whole, Unix nanoseconds; 0 = none has
+	stallBy  atomic.Int64 // when the message that has begun must be whole, an instant
 	dropped  atomic.Bool  // the connection is closed
 
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
-	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
+	resumed  atomic.Int64 // when it last stopped doing so, an instant
 	told     atomic.Bool  // the peer knows that this node is draining
 	received atomic.Int64 // bytes
 	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
@@ -63,14 +60,13 @@ func newSession(g *Gateway, conn net.Conn, a *admission) *session {
 		conn:    conn,
 		id:      id,
 		remote:  a.remote,
-		since:   time.Now(),
+		since:   g.now(),
 		queries: a.queries,
 		format:  a.format,
 		flusher: g.nextFlusher(),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reading.Store(true) // by begin
-	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
+	s.w.index, s.w.pingAt = notFlushed, s.since.add(g.cfg.PingInterval)
 	return s
 }
 
@@ -110,7 +106,7 @@ func (s *session) ended() {
 	s.gw.cfg.Metrics.Closes.WithLabelValues(how.label()).Inc()
 	attrs := []any{
 		"user", s.User(), "remote", s.remote, "code", how.code, "reason", how.word,
-		"duration", time.Since(s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
+		"duration", time.Duration(s.gw.now() - s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
 		"bytes_in", s.received.Load(), "bytes_out", s.w.sent,
 	}
 	if how.refused != nil {
@@ -161,7 +157,6 @@ func (s *session) ready() {
 // is still written, for a second at most.
 func (s *session) shut(how closing) {
 	if s.out.close(how) {
-		s.cancel()
 		s.signal()
 	}
 }
