@@ -40,9 +40,9 @@ type front struct {
 	busy chan struct{} // held by whoever uses a processor for a handshake
 
 	mu       sync.Mutex
-	greeting map[net.Conn]struct{} // guarded by mu; nil: stopped
-	refusing int                   // guarded by mu
-	wg       sync.WaitGroup        // those who greet and refuse; added to under mu
+	greeting map[net.Conn]instant // guarded by mu: until when; nil: stopped
+	refusing int                  // guarded by mu
+	wg       sync.WaitGroup       // those who greet and refuse; added to under mu
 
 	spare *os.File // a descriptor in reserve; owned by Serve's goroutine
 	short bool     // descriptors have run out; as spare
@@ -55,7 +55,7 @@ func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Serve
 	f := &front{
 		gw: g, lis: lis, rest: newHandover(lis),
 		busy:     make(chan struct{}, 8*runtime.GOMAXPROCS(0)),
-		greeting: make(map[net.Conn]struct{}),
+		greeting: make(map[net.Conn]instant),
 	}
 	if config != nil {
 		f.tls = config.Clone()
@@ -63,6 +63,7 @@ func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Serve
 		f.pace()
 	}
 	f.spare = openSpare()
+	f.wg.Go(f.watch)
 	server.ConnContext = noteTLS
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(f.rest) }()
@@ -142,7 +143,7 @@ func (f *front) take(conn net.Conn) {
 	case f.greeting == nil:
 		_ = conn.Close() // stopped
 	case len(f.greeting) < maxGreeting:
-		f.greeting[conn] = struct{}{}
+		f.greeting[conn] = f.gw.now().add(handshakeTimeout)
 		f.wg.Go(func() { f.greet(conn) })
 	case f.refusing < maxRefusing:
 		f.refusing++
@@ -182,6 +183,21 @@ func (f *front) refuse(conn net.Conn) {
 
 func (g *Gateway) countOverload() {
 	g.cfg.Metrics.Rejects.WithLabelValues(string(room.ReasonOverloaded)).Inc()
+}
+
+// watch closes connections whose handshake takes too long: a timer for each would cost
+// more than the reading of its request.
+func (f *front) watch() {
+	for f.rest.wait(sweepTime) {
+		f.mu.Lock()
+		for conn, by := range f.greeting {
+			if f.gw.now() >= by {
+				_ = conn.Close()
+				delete(f.greeting, conn)
+			}
+		}
+		f.mu.Unlock()
+	}
 }
 
 // stop closes the connections that are not served yet. Who serves one may go on with it.

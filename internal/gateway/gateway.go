@@ -168,7 +168,6 @@ func (g *Gateway) Turnover() uint64 { return g.turnover.Load() }
 // open makes a session of a connection whose request is granted, for the caller to
 // begin. If draining has begun meanwhile the peer is sent elsewhere, and there is none.
 func (g *Gateway) open(conn net.Conn, a *admission) *session {
-	limitUnsent(belowTLS(conn))
 	s := newSession(g, conn, a)
 	s.out.push(a.answer) // written with the first frames
 	if g.add(s) {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 )
 
 // greet reads a connection's first request and serves it, or hands it on.
@@ -25,12 +24,12 @@ func (f *front) greet(raw net.Conn) {
 // is what the peer has sent after its request. Else the connection has been handed on, or
 // is closed.
 func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte) {
-	defer f.greeted(raw)
 	conn := raw
 	if f.tls != nil {
 		encrypted, err := f.encrypt(raw)
 		if err != nil {
 			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
+			f.greeted(raw)
 			_ = raw.Close()
 			return nil, nil, nil
 		}
@@ -38,12 +37,10 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 	}
 	h := heads.Get().(*head) //nolint:forcetypeassert // the pool has nothing else
 	defer heads.Put(h)
-	_ = raw.SetReadDeadline(time.Now().Add(handshakeTimeout))
-	if h.read(conn) != nil {
+	if err := h.read(conn); !f.greeted(raw) || err != nil {
 		_ = raw.Close() // gone, or too slow
 		return nil, nil, nil
 	}
-	_ = raw.SetReadDeadline(time.Time{})
 	f.busy <- struct{}{}
 	defer func() { <-f.busy }()
 	r := h.request()
@@ -61,10 +58,14 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 	return nil, nil, nil
 }
 
-func (f *front) greeted(raw net.Conn) {
+// greeted takes a connection off the list of those that are being greeted. It reports
+// false if it is not there: then it is closed.
+func (f *front) greeted(raw net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	_, there := f.greeting[raw]
 	delete(f.greeting, raw)
+	return there
 }
 
 // encrypt speaks TLS's handshake.
@@ -72,11 +73,7 @@ func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
 	below := &recordConn{Conn: raw}
 	defer below.leave()
 	conn := tls.Server(below, f.tls)
-	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := conn.Handshake(); err != nil {
-		return nil, err
-	}
-	return conn, raw.SetDeadline(time.Time{})
+	return conn, conn.Handshake()
 }
 
 // pace lets few handshakes use a processor at a time: from the hello of the client until

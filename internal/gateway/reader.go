@@ -37,9 +37,8 @@ func (s *session) readFirst(caller *auth.Caller, early []byte) {
 	if caller != nil {
 		s.welcome(caller)
 		s.subscribeQueries()
-	} else {
-		s.signal()
 	}
+	s.signal()
 	if len(early) > 0 && !s.take(early) {
 		s.readEnded()
 		return

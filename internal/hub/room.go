@@ -22,7 +22,7 @@ type Room struct {
 
 	holds int // guarded by Hub.mu
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex    // guards what follows
 	opening chan struct{} // not nil: who waits until the room is open; closed then
 	open    bool          // the room's place in the log is known
 	ended   bool
