@@ -41,6 +41,7 @@ type front struct {
 
 	mu       sync.Mutex
 	greeting map[net.Conn]instant // guarded by mu: until when; nil: stopped
+	handed   int                  // guarded by mu: open connections of the HTTP server
 	refusing int                  // guarded by mu
 	wg       sync.WaitGroup       // those who greet and refuse; added to under mu
 
@@ -142,7 +143,7 @@ func (f *front) take(conn net.Conn) {
 	switch {
 	case f.greeting == nil:
 		_ = conn.Close() // stopped
-	case len(f.greeting) < maxGreeting:
+	case len(f.greeting) < maxGreeting && f.hasRoomLocked():
 		f.greeting[conn] = f.gw.now().add(handshakeTimeout)
 		f.wg.Go(func() { f.greet(conn) })
 	case f.refusing < maxRefusing:
@@ -157,6 +158,25 @@ func (f *front) take(conn net.Conn) {
 		f.gw.countOverload()
 		_ = conn.Close()
 	}
+}
+
+// hasRoomLocked reports whether one more connection leaves the descriptors that the node
+// needs itself. The lock is held.
+func (f *front) hasRoomLocked() bool {
+	limit := f.gw.cfg.MaxConnections
+	return limit == 0 || len(f.greeting)+f.handed+f.gw.Connections() < limit
+}
+
+// hand gives a connection to the HTTP server, with the bytes that were read of it.
+func (f *front) hand(conn net.Conn, read []byte) {
+	f.mu.Lock()
+	f.handed++
+	f.mu.Unlock()
+	f.rest.give(&replayConn{Conn: conn, head: read, overTLS: f.tls != nil, gone: sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.handed--
+	})})
 }
 
 // refuse answers a connection that gets no place, and closes it once the peer has read

@@ -39,6 +39,7 @@ type Config struct {
 	TrustedProxies []string // addresses or prefixes whose X-Forwarded-For counts
 	TokenInQuery   bool
 	PingInterval   time.Duration // 0 = 25 s
+	MaxConnections int           // of the public listener, requests that are not for a socket too; 0 = no bound
 	Ready          func() bool   // for /health; draining is known here
 	Metrics        *metrics.Metrics
 	Logger         *slog.Logger

@@ -54,7 +54,7 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 			return f.gw.open(conn, a), a, bytes.Clone(h.buf[h.size:h.n])
 		}
 	}
-	f.rest.give(&replayConn{Conn: conn, head: bytes.Clone(h.buf[:h.n]), overTLS: f.tls != nil})
+	f.hand(conn, bytes.Clone(h.buf[:h.n]))
 	return nil, nil, nil
 }
 

@@ -69,6 +69,7 @@ type replayConn struct {
 	net.Conn
 	head    []byte // what was read, and is still to be read again; of its reader
 	overTLS bool   // static
+	gone    func() // static; takes note that it is no longer the HTTP server's
 }
 
 // Read returns the first bytes again, then what follows.
@@ -79,6 +80,12 @@ func (c *replayConn) Read(p []byte) (int, error) {
 	n := copy(p, c.head)
 	c.head = c.head[n:]
 	return n, nil
+}
+
+// Close closes the connection.
+func (c *replayConn) Close() error {
+	c.gone()
+	return c.Conn.Close()
 }
 
 // CloseWrite lets the HTTP server end an answer without a reset.

@@ -87,6 +87,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // it has so many
 	early = bytes.Clone(early)
 	if replay, ok := conn.(*replayConn); ok {
+		replay.gone()
 		conn, early = replay.Conn, append(early, replay.head...)
 	}
 	if s := g.open(conn, a); s != nil {
