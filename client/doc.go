@@ -21,6 +21,12 @@
 // [Gap], and no Gap means that nothing is missing. An ephemeral room has no history:
 // each reconnect gives it a Gap.
 //
+// A node that drains asks for another connection. The subscription then opens one
+// beside the old, which goes on meanwhile, has it take the rooms over one by one, each
+// at the position that it has just then, and closes the old one when all have moved: a
+// [StateChange] to [Moved], without a loss, a repetition or a pause. A try that fails
+// gives the rooms back and is made again, until the server closes the old connection.
+//
 // A subscriber that is slow loses nothing. Up to 1,024 events or 1 MiB wait in memory;
 // then the socket is not read until there is room. A stall beyond that long enough for
 // the server to miss its pings (about 35 s) costs the connection (close code 4504),

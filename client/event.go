@@ -33,8 +33,8 @@ const (
 	GapOverflow  = "OVERFLOW"  // the room is ephemeral and the socket was too slow
 )
 
-// Subscribed says that a room's messages follow: after Subscribe, Add and each
-// reconnect, and without a request when the server subscribed the socket.
+// Subscribed says that a room's messages follow: after Subscribe, Add, each reconnect
+// and each move, and without a request when the server subscribed the socket.
 type Subscribed struct {
 	Room     string
 	Position string // where the subscription stands, valid as [RoomConfig.After]; empty in an ephemeral room
@@ -48,10 +48,10 @@ type Unsubscribed struct{ Room string }
 type StateChange struct {
 	State State
 
-	// Of Connected: what the server calls itself, this socket and its user.
+	// Of Connected and Moved: what the server calls itself, this socket and its user.
 	Node, Connection, User string
 
-	// Of Disconnected and Degraded: the machine word for why, such as DRAINING.
+	// Of Disconnected, Moved and Degraded: the machine word for why, such as DRAINING.
 	Reason string
 
 	// Of Disconnected: the cause, and how long until the next try.
@@ -65,6 +65,7 @@ type State string
 // The states of a connection.
 const (
 	Connected    State = "connected"    // the server said welcome; the rooms are being subscribed
+	Moved        State = "moved"        // the server asked for another socket, which goes on where the old one was; nothing was missed
 	Disconnected State = "disconnected" // or a try to connect failed; there will be another
 	Degraded     State = "degraded"     // the server's bus is away; messages will be late
 	Restored     State = "restored"     // the server's bus is back

@@ -38,10 +38,18 @@ func newQueue() *queue {
 }
 
 // push appends an event that holds so many bytes. It fails only when the context ends.
-// One goroutine pushes.
 func (q *queue) push(ctx context.Context, event Event, bytes int) error {
-	for {
-		if q.offer(event, bytes) {
+	return q.until(ctx, func() bool { return q.offer(event, bytes) })
+}
+
+// until calls done, which offers, again and again, whenever there may be room, until
+// it reports true. It fails only when the context ends.
+func (q *queue) until(ctx context.Context, done func() bool) error {
+	for waited := false; ; waited = true {
+		if done() {
+			if waited {
+				signal(q.writable) // for another goroutine in until
+			}
 			return nil
 		}
 		select {

@@ -62,3 +62,32 @@ func TestQueueDrainsBeforeItsError(t *testing.T) {
 		t.Errorf("got %v, want the first reason", err)
 	}
 }
+
+// TestQueueWakesAll: of two that wait for room, one gives up its event when woken.
+func TestQueueWakesAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		if !q.offer(Unsubscribed{"first"}, 2*queueBytes) {
+			t.Fatal("an empty queue takes no event")
+		}
+		for range 2 {
+			tries := 0
+			go func() {
+				_ = q.until(t.Context(), func() bool {
+					tries++
+					return tries > 1 // its event counts no more
+				})
+			}()
+		}
+		synctest.Wait()
+		go func() { _ = q.push(t.Context(), Unsubscribed{"last"}, 0) }()
+		synctest.Wait()
+		for _, want := range []string{"first", "last"} {
+			if got, err := q.next(t.Context()); got != (Unsubscribed{want}) || err != nil {
+				t.Errorf("got %v, %v, want %s", got, err, want)
+			}
+			synctest.Wait()
+		}
+	})
+}

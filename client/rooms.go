@@ -4,27 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 )
 
-// maxRequests bounds the subscribes that wait for their answers, so that a program with
-// thousands of rooms does not look like a flood.
-const maxRequests = 64
-
-// rooms knows which rooms are wanted, where each stands, and what this connection has
-// still to ask for. Positions outlive connections, requests do not.
+// rooms knows which rooms are wanted, where each stands, and whose events count. It
+// outlives connections.
+//
+// A place belongs to one connection at a time: the one that asked for it last. From
+// the moment that it asks, to go on after the place's position, what others bring of
+// the room is dropped, for the asker will bring it again; what the asker itself brings
+// counts from its answer on. So a room moves from one open connection to another, and
+// back if need be, without an event lost, repeated or out of order.
 type rooms struct {
-	wake chan struct{} // one slot: there may be something to ask for
-
-	mu       sync.Mutex
-	wanted   map[string]*place // by room
-	added    int               // places made so far
-	todo     []*place          // to be subscribed now, in order
-	later    []laterPlace      // to be subscribed at a time
-	leave    []string          // to be unsubscribed
-	leaving  map[string]int    // unanswered unsubscribes by room; what still comes of it is not wanted
-	requests map[uint32]request
-	lastID   uint32
+	mu     sync.Mutex
+	wanted map[string]*place // by room
+	added  int               // places made so far
+	open   []*requests       // of the connections, oldest first; the newest asks
 }
 
 // place is where the subscription stands in a room. Its fields are guarded by rooms.mu.
@@ -33,28 +27,14 @@ type place struct {
 	order    int    // in which the program named it
 	position string // after which to resume; empty = from now on
 
-	asked     bool // this connection has sent a subscribe
-	ephemeral bool // the last answer had no position: nothing to resume from
-}
-
-type laterPlace struct {
-	place *place
-	at    time.Time
-}
-
-// request is a subscribe or unsubscribe that waits for its answer.
-type request struct {
-	place *place // of a subscribe
-	leave string // of an unsubscribe
+	owner     *requests // the connection that asked for it last; nil = none that is open has
+	ask       uint32    // the id of that request
+	answered  bool      // it has its answer
+	ephemeral bool      // the last answer had no position: nothing to resume from
 }
 
 func newRooms(configs []RoomConfig) (*rooms, error) {
-	r := &rooms{
-		wake:     make(chan struct{}, 1),
-		wanted:   make(map[string]*place, len(configs)),
-		leaving:  make(map[string]int),
-		requests: make(map[uint32]request),
-	}
+	r := &rooms{wanted: make(map[string]*place, len(configs))}
 	for _, c := range configs {
 		if err := r.add(c.Room, c.After); err != nil {
 			return nil, err
@@ -75,173 +55,102 @@ func (r *rooms) add(room, after string) error {
 	r.added++
 	p := &place{room: room, order: r.added, position: after}
 	r.wanted[room] = p
-	r.todo = append(r.todo, p)
-	signal(r.wake)
+	if q := r.newestLocked(); q != nil {
+		q.todo = append(q.todo, p)
+		signal(q.wake)
+	}
 	return nil
 }
 
 func (r *rooms) remove(room string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.wanted[room]
+	wanted := r.wanted[room] != nil
 	delete(r.wanted, room)
-	if p == nil || p.asked { // nil: the server may have subscribed it
-		r.leave = append(r.leave, room)
-		signal(r.wake)
+	for _, q := range r.open {
+		if !wanted || q.asked[room] { // not wanted: the server may have subscribed it
+			q.leave = append(q.leave, room)
+			signal(q.wake)
+		}
+		q.settleLocked()
 	}
 }
 
-// begin prepares for a new connection: every room is asked for again.
-func (r *rooms) begin() {
+// newestLocked returns the requests of the newest connection, or nil.
+func (r *rooms) newestLocked() *requests {
+	if len(r.open) == 0 {
+		return nil
+	}
+	return r.open[len(r.open)-1]
+}
+
+// begin lets a connection ask for every room.
+func (r *rooms) begin(q *requests) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.requests)
-	clear(r.leaving)
-	r.leave, r.later, r.todo = nil, nil, nil
+	r.open = append(r.open, q)
 	for _, p := range r.wanted {
-		p.asked = false
-		r.todo = append(r.todo, p)
+		q.todo = append(q.todo, p)
 	}
-	slices.SortFunc(r.todo, func(a, b *place) int { return a.order - b.order })
+	sortPlaces(q.todo)
+	q.settleLocked()
+	signal(q.wake)
 }
 
-// next returns the frame to send now, or nil and when there may be one (zero = when
-// woken). Leaving comes first, so that a room removed and added again ends up subscribed.
-func (r *rooms) next(now time.Time) (*clientFrame, time.Time) {
+// end lets go of a connection that is over. What an older one that is still open does
+// not have, it asks for again.
+func (r *rooms) end(q *requests) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.leave) > 0 {
-		room := r.leave[0]
-		r.leave = r.leave[1:]
-		r.leaving[room]++
-		return &clientFrame{ID: r.requestLocked(request{leave: room}), Unsubscribe: &roomFrame{Room: room}}, time.Time{}
-	}
-	at := r.promoteLocked(now)
-	for len(r.todo) > 0 && len(r.requests) < maxRequests {
-		p := r.todo[0]
-		r.todo = r.todo[1:]
-		if r.wanted[p.room] != p {
-			continue // removed meanwhile
+	r.open = slices.DeleteFunc(r.open, func(o *requests) bool { return o == q })
+	heir := r.newestLocked()
+	var orphans []*place
+	for _, p := range r.wanted {
+		if p.owner == q {
+			p.owner, p.answered = nil, false
 		}
-		p.asked = true
-		id := r.requestLocked(request{place: p})
-		return &clientFrame{ID: id, Subscribe: &subscribeFrame{Room: p.room, After: p.position}}, time.Time{}
+		if p.owner == nil && heir != nil && !slices.Contains(heir.todo, p) {
+			orphans = append(orphans, p)
+		}
 	}
-	return nil, at
+	if len(orphans) > 0 {
+		sortPlaces(orphans)
+		heir.todo = append(heir.todo, orphans...)
+		signal(heir.wake)
+	}
 }
 
-// promoteLocked moves what is due from later to todo and returns when the rest is.
-func (r *rooms) promoteLocked(now time.Time) (next time.Time) {
-	waiting := r.later[:0]
-	for _, l := range r.later {
-		if !l.at.After(now) {
-			r.todo = append(r.todo, l.place)
-			continue
-		}
-		waiting = append(waiting, l)
-		next = earliest(next, l.at)
-	}
-	r.later = waiting
-	return next
+func sortPlaces(places []*place) {
+	slices.SortFunc(places, func(a, b *place) int { return a.order - b.order })
 }
 
-// requestID returns an id for a request whose answer rooms does not wait for.
-func (r *rooms) requestID() uint32 {
+// deliver takes an event of a room in, if what the connection brings of it counts:
+// offer puts it into the queue, then the place moves behind it, in one step. It
+// reports false if the queue is full.
+func (r *rooms) deliver(q *requests, room, position string, offer func() bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lastID++
-	return r.lastID
-}
-
-func (r *rooms) requestLocked(req request) uint32 {
-	r.lastID++
-	r.requests[r.lastID] = req
-	return r.lastID
-}
-
-// answeredLocked takes the request that an answer is for.
-func (r *rooms) answeredLocked(id uint32) request {
-	req := r.requests[id]
-	delete(r.requests, id)
-	signal(r.wake) // there is room for another
-	if req.leave != "" {
-		if r.leaving[req.leave]--; r.leaving[req.leave] <= 0 {
-			delete(r.leaving, req.leave)
-		}
-	}
-	return req
-}
-
-// subscribed notes where a room stands. unwanted reports that it was removed meanwhile;
-// missed, that a room without history is back and what was sent meanwhile is lost.
-func (r *rooms) subscribed(id uint32, room, position string) (unwanted, missed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	req := r.answeredLocked(id)
 	p := r.wanted[room]
-	if req.place != nil && req.place != p {
-		return true, false
+	if q.leaving[room] > 0 || !r.countsLocked(q, p) {
+		return true
 	}
-	if p == nil || !p.asked {
-		return false, false // the server subscribed it: not ours to resume
-	}
-	missed = p.ephemeral && position == ""
-	p.ephemeral = position == ""
-	p.position = position
-	return false, missed
-}
-
-// unsubscribed ends a room. It reports whether that was the server's doing.
-func (r *rooms) unsubscribed(id uint32, room string) (byServer bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if req := r.answeredLocked(id); req.leave != "" {
+	if !offer() {
 		return false
 	}
-	delete(r.wanted, room)
+	if p != nil && p.owner == q && p.answered && !p.ephemeral && position != "" {
+		p.position = position
+	}
 	return true
 }
 
-// refused takes note of an error frame. It returns the room whose subscribe was refused
-// for good, or nothing; mine reports whether the request was one of rooms.
-func (r *rooms) refused(id uint32, retryAfter time.Duration) (room string, mine bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	req := r.answeredLocked(id)
-	p := req.place
+// countsLocked reports whether what a connection brings of a room counts. p is nil if
+// the program has not asked for the room: then the server has subscribed the socket,
+// and moves nothing.
+func (r *rooms) countsLocked(q *requests, p *place) bool {
 	switch {
-	case p == nil:
-		return "", req.leave != ""
-	case r.wanted[p.room] != p:
-		return "", true
-	case retryAfter > 0:
-		r.later = append(r.later, laterPlace{place: p, at: time.Now().Add(retryAfter)})
-		return "", true
+	case p == nil || p.owner == nil && p.position == "":
+		return len(r.open) > 0 && r.open[0] == q
 	default:
-		return p.room, true
+		return p.owner == q && (p.answered || p.position == "") // empty: nothing will come again
 	}
-}
-
-// left reports whether what comes of a room is of no interest any more.
-func (r *rooms) left(room string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.leaving[room] > 0
-}
-
-// advance notes that everything of a room up to a position is in the queue.
-func (r *rooms) advance(room, position string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p := r.wanted[room]; p != nil && p.asked && !p.ephemeral && position != "" {
-		p.position = position
-	}
-}
-
-// earliest returns the earlier time; zero is never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -23,54 +23,88 @@ const (
 // closes the socket when the session's context ends.
 type session struct {
 	// Static after newSession.
-	sub  *Subscription
-	conn *websocket.Conn
+	sub      *Subscription
+	conn     *websocket.Conn
+	replaces string // the node whose connection this one is to replace; empty = none
+	requests *requests
+	ctx      context.Context         //nolint:containedctx // ends when the connection does, with why as its cause
+	cancel   context.CancelCauseFunc // ends it
+	done     chan struct{}           // closed when nothing of it runs any more
+	order    chan reconnectFrame     // one slot: the node asks for another connection
 
-	// Owned by read.
+	// Owned by read until done.
 	silence time.Duration // the connection is dead after hearing nothing for so long
 	welcome time.Time     // when the server said welcome; zero if it has not
 	active  bool          // a message came
 
-	// Owned by write.
+	// Owned by write until done.
 	token      string // the newest that the server was given
 	introduced bool   // the server was asked when token expires
 
 	mu      sync.Mutex
-	ready   bool      // guarded by mu; the server said welcome, requests may be sent
-	moveAt  time.Time // guarded by mu; when to leave for another node; zero = not
-	moveFor string    // guarded by mu; the reason of the reconnect frame
-	renewAt time.Time // guarded by mu; when to renew the token; zero = not
+	ready   bool         // guarded by mu; the server said welcome, requests may be sent
+	server  welcomeFrame // guarded by mu; once ready
+	renewAt time.Time    // guarded by mu; when to renew the token; zero = not
 }
 
-func newSession(sub *Subscription, conn *websocket.Conn, token string) *session {
-	return &session{
-		sub:     sub,
-		conn:    conn,
-		silence: sub.config.HandshakeTimeout + closeGrace, // the server's own limit comes first and says why
-		token:   token,
+// The reasons for which a subscription itself ends a connection.
+var (
+	errMoved    = errors.New("all rooms have moved to another connection")
+	errNotMoved = errors.New("the connection to be replaced has ended first")
+	errSameNode = errors.New("the new connection came to the node that asked for another")
+)
+
+// newSession starts to serve a connection, until ctx ends or the connection does.
+func newSession(ctx context.Context, sub *Subscription, conn *websocket.Conn, token, replaces string) *session {
+	s := &session{
+		sub:      sub,
+		conn:     conn,
+		replaces: replaces,
+		requests: newRequests(sub.rooms),
+		done:     make(chan struct{}),
+		order:    make(chan reconnectFrame, 1),
+		silence:  sub.config.HandshakeTimeout + closeGrace, // the server's own limit comes first and says why
+		token:    token,
 	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	go s.run()
+	return s
 }
 
-// run serves the connection until it ends and returns why.
-func (s *session) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// run serves the connection until it ends.
+func (s *session) run() {
+	defer close(s.done)
 	var others sync.WaitGroup
 	others.Go(func() {
-		if err := s.write(ctx); err != nil {
-			cancel(err)
+		if err := s.write(s.ctx); err != nil {
+			s.cancel(err)
 		}
 	})
 	others.Go(func() {
-		<-ctx.Done()
+		<-s.ctx.Done()
 		s.hangUp()
 	})
-	cancel(s.read(ctx))
+	s.cancel(s.read(s.ctx))
 	others.Wait()
-	return context.Cause(ctx)
+	s.sub.rooms.end(s.requests)
+}
+
+// wait waits until nothing of the session runs any more and returns why it ended.
+func (s *session) wait() error {
+	<-s.done
+	return context.Cause(s.ctx)
+}
+
+// welcomed returns what the server calls itself, this socket and its user; nothing
+// before its welcome.
+func (s *session) welcomed() (server welcomeFrame, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server, s.ready
 }
 
 // healthy reports whether the connection was good enough to forget earlier failures.
-// It is for after run.
+// It is for after the end.
 func (s *session) healthy() bool {
 	return s.active || !s.welcome.IsZero() && time.Since(s.welcome) >= healthyAfter
 }
@@ -119,7 +153,7 @@ func readError(err error) error {
 	return fmt.Errorf("read: %w", err)
 }
 
-// handle acts on one frame. Positions advance only once the event is in the queue.
+// handle acts on one frame.
 func (s *session) handle(ctx context.Context, f *serverFrame, raw []byte) error {
 	switch {
 	case f.Message != nil:
@@ -128,11 +162,11 @@ func (s *session) handle(ctx context.Context, f *serverFrame, raw []byte) error 
 	case f.Gap != nil:
 		return s.deliver(ctx, f.Gap.Room, f.Gap.Position, Gap(*f.Gap), len(raw))
 	case f.Welcome != nil:
-		return s.welcomed(ctx, f.Welcome)
+		return s.begin(ctx, f.Welcome)
 	case f.Subscribed != nil:
 		return s.subscribed(ctx, f.ID, f.Subscribed)
 	case f.Unsubscribed != nil:
-		if s.sub.rooms.unsubscribed(f.ID, f.Unsubscribed.Room) {
+		if s.requests.unsubscribed(f.ID, f.Unsubscribed.Room) {
 			return s.push(ctx, Unsubscribed(*f.Unsubscribed))
 		}
 	case f.Error != nil:
@@ -140,7 +174,10 @@ func (s *session) handle(ctx context.Context, f *serverFrame, raw []byte) error 
 	case f.Authenticated != nil:
 		s.authenticated(f.Authenticated.Expires)
 	case f.Reconnect != nil:
-		s.move(f.Reconnect)
+		select {
+		case s.order <- *f.Reconnect:
+		default: // it has been told
+		}
 	case f.Degraded != nil:
 		return s.push(ctx, StateChange{State: Degraded, Reason: f.Degraded.Reason})
 	case f.Restored != nil:
@@ -153,40 +190,42 @@ func (s *session) push(ctx context.Context, event Event) error {
 	return s.sub.queue.push(ctx, event, 0)
 }
 
-// deliver queues an event of a room, then moves the room's place behind it.
+// deliver queues an event of a room and moves the room's place behind it, unless the
+// room is another connection's by now.
 func (s *session) deliver(ctx context.Context, room, position string, event Event, bytes int) error {
-	if s.sub.rooms.left(room) {
-		return nil
-	}
-	if err := s.sub.queue.push(ctx, event, bytes); err != nil {
-		return err
-	}
-	s.sub.rooms.advance(room, position)
-	return nil
+	offer := func() bool { return s.sub.queue.offer(event, bytes) }
+	return s.sub.queue.until(ctx, func() bool {
+		return s.sub.rooms.deliver(s.requests, room, position, offer)
+	})
 }
 
-func (s *session) welcomed(ctx context.Context, f *welcomeFrame) error {
+// begin asks for the rooms, once the server has said welcome.
+func (s *session) begin(ctx context.Context, f *welcomeFrame) error {
 	s.welcome = time.Now()
 	if f.PingMs > 0 {
 		s.silence = 2 * time.Duration(f.PingMs) * time.Millisecond
 	}
-	connected := StateChange{State: Connected, Node: f.Node, Connection: f.Connection, User: f.User}
-	if err := s.push(ctx, connected); err != nil {
-		return err
+	switch s.replaces {
+	case "":
+		connected := StateChange{State: Connected, Node: f.Node, Connection: f.Connection, User: f.User}
+		if err := s.push(ctx, connected); err != nil {
+			return err
+		}
+	case f.Node:
+		return errSameNode
 	}
-	s.sub.rooms.begin()
 	s.mu.Lock()
-	s.ready = true
+	s.ready, s.server = true, *f
 	if s.sub.config.TokenSource != nil {
 		s.renewAt = s.welcome
 	}
 	s.mu.Unlock()
-	signal(s.sub.rooms.wake)
+	s.sub.rooms.begin(s.requests)
 	return nil
 }
 
 func (s *session) subscribed(ctx context.Context, id uint32, f *subscribedFrame) error {
-	unwanted, missed := s.sub.rooms.subscribed(id, f.Room, f.Position)
+	unwanted, missed := s.requests.subscribed(id, f.Room, f.Position)
 	if unwanted {
 		return nil
 	}
@@ -201,7 +240,7 @@ func (s *session) subscribed(ctx context.Context, id uint32, f *subscribedFrame)
 
 // refused acts on an error frame: a room refused for good ends the subscription.
 func (s *session) refused(id uint32, refusal *Error) error {
-	room, mine := s.sub.rooms.refused(id, refusal.RetryAfter)
+	room, mine := s.requests.refused(id, refusal.RetryAfter)
 	if room != "" {
 		refusal.Room = room
 		return finalError{refusal}
@@ -222,15 +261,5 @@ func (s *session) authenticated(expires time.Time) {
 	s.mu.Lock()
 	s.renewAt = time.Now().Add(max(left-min(left/5, maxMargin), minRefresh))
 	s.mu.Unlock()
-	signal(s.sub.rooms.wake)
-}
-
-// move plans to leave for another node, at a random time so that not all sockets of a
-// draining node come at once.
-func (s *session) move(f *reconnectFrame) {
-	s.mu.Lock()
-	s.moveAt = time.Now().Add(within(time.Duration(f.WithinMs) * time.Millisecond))
-	s.moveFor = f.Reason
-	s.mu.Unlock()
-	signal(s.sub.rooms.wake)
+	signal(s.requests.wake)
 }

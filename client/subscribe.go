@@ -51,7 +51,8 @@ type RoomConfig struct {
 	After string // a message id or position of this room: messages after it come first; empty = from now on
 }
 
-// Subscription receives the messages of rooms over one WebSocket at a time.
+// Subscription receives the messages of rooms over a WebSocket, and over two while it
+// moves from one to the next.
 type Subscription struct {
 	// Static after Subscribe.
 	config Config
@@ -208,27 +209,44 @@ func unmarked(err error) error {
 	return err
 }
 
-// connect makes one connection, serves it, and returns why it ended.
+// connect makes one connection and serves it, and those that follow it without a
+// break. It returns why the last one ended.
 func (s *Subscription) connect(ctx context.Context) error {
-	token, err := s.currentToken(ctx)
+	current, err := s.open(ctx, ctx, "")
 	if err != nil {
 		return err
 	}
-	s.token = token
-	conn, err := s.dial(ctx, token)
-	if err != nil {
-		return err
+	for {
+		next := s.successor(ctx, current)
+		err = current.wait()
+		if current.healthy() {
+			s.backoff.reset()
+		}
+		if next == nil {
+			break
+		}
+		current = next
 	}
-	session := newSession(s, conn, token)
-	err = session.run(ctx)
-	s.token = session.token
-	if session.healthy() {
-		s.backoff.reset()
-	}
+	s.token = current.token
 	if closed, ok := errors.AsType[*CloseError](err); ok && closed.Code == closeNoAuth && s.token == "" {
 		return finalError{err} // the server wants a token, and there will be none next time
 	}
 	return err
+}
+
+// open makes a connection while dialing lasts, which then lives as long as ctx. Where
+// it replaces that of a node, its rooms are asked for beside that one.
+func (s *Subscription) open(dialing, ctx context.Context, replaces string) (*session, error) {
+	token, err := s.currentToken(dialing)
+	if err != nil {
+		return nil, err
+	}
+	s.token = token
+	conn, err := s.dial(dialing, token)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(ctx, s, conn, token, replaces), nil
 }
 
 // currentToken returns the token for a new connection. The same token again after it

@@ -16,17 +16,11 @@ const (
 	closeNoAuth   = 4408
 )
 
-// moveError ends a connection whose node asked for it by a reconnect frame.
-type moveError struct{ reason string }
-
-func (e moveError) Error() string { return "the node asked to reconnect: " + e.reason }
-
 // verdict says what follows the end of a connection, or of a try to make one.
 type verdict struct {
 	stop     bool          // reconnecting would not help
 	badToken bool          // it would with another token
 	wait     time.Duration // before the backoff
-	spread   time.Duration // instead of the backoff: at a random time within it
 }
 
 // judge reads the close codes of the contract (docs/protocol.md) and the HTTP status
@@ -49,8 +43,6 @@ func judgeClose(e *CloseError) verdict {
 		return verdict{stop: true, badToken: e.Code == closeBadToken}
 	}
 	switch e.Code {
-	case websocket.CloseGoingAway, websocket.CloseServiceRestart:
-		return verdict{spread: e.RetryAfter} // the node's sockets come back spread over its window
 	case websocket.CloseNormalClosure,
 		websocket.CloseProtocolError, websocket.CloseUnsupportedData, websocket.CloseInvalidFramePayloadData,
 		websocket.ClosePolicyViolation, websocket.CloseMessageTooBig, websocket.CloseMandatoryExtension:
@@ -74,9 +66,6 @@ func judgeStatus(e *Error) verdict {
 
 // delay returns how long to wait before the next try.
 func (v verdict) delay(b *backoff) time.Duration {
-	if v.spread > 0 {
-		return within(v.spread)
-	}
 	return v.wait + b.next()
 }
 
@@ -87,9 +76,6 @@ func reasonOf(err error) string {
 	}
 	if refused, ok := errors.AsType[*Error](err); ok && refused.Reason != "" {
 		return refused.Reason
-	}
-	if moved, ok := errors.AsType[moveError](err); ok && moved.reason != "" {
-		return moved.reason
 	}
 	return "CONNECTION_LOST"
 }

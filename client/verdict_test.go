@@ -20,7 +20,7 @@ func TestVerdictOfCloseCodes(t *testing.T) {
 	}{
 		"asked for":              {1000, "", verdict{stop: true}},
 		"asked for with a hint":  {1000, "done retry_ms=5", verdict{stop: true}},
-		"going away":             {1001, "stop retry_ms=5", verdict{spread: 5 * ms}},
+		"going away":             {1001, "stop retry_ms=5", verdict{wait: 5 * ms}},
 		"protocol error":         {1002, "", verdict{stop: true}},
 		"unsupported data":       {1003, "", verdict{stop: true}},
 		"no status":              {1005, "", verdict{}},
@@ -29,7 +29,7 @@ func TestVerdictOfCloseCodes(t *testing.T) {
 		"policy":                 {1008, "", verdict{stop: true}},
 		"too big":                {1009, "", verdict{stop: true}},
 		"our fault":              {1011, "", verdict{}},
-		"restart":                {1012, "draining retry_ms=20000", verdict{spread: 20_000 * ms}},
+		"restart":                {1012, "draining retry_ms=20000", verdict{wait: 20_000 * ms}},
 		"overloaded":             {1013, "overloaded retry_ms=900", verdict{wait: 900 * ms}},
 		"bad gateway":            {1014, "", verdict{}},
 		"repeated bad requests":  {4400, "bad", verdict{stop: true}},
@@ -70,7 +70,6 @@ func TestVerdictOfOtherErrors(t *testing.T) {
 		want verdict
 	}{
 		"broken network":       {fmt.Errorf("read: %w", io.ErrUnexpectedEOF), verdict{}},
-		"move":                 {moveError{"DRAINING"}, verdict{}},
 		"final":                {finalError{errors.New("no")}, verdict{stop: true}},
 		"refusal of a renewal": {&Error{Message: "from a token source"}, verdict{}},
 		"401":                  {refused(401, ""), verdict{stop: true, badToken: true}},

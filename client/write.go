@@ -12,10 +12,7 @@ func (s *session) write(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		frame, next, err := s.due(ctx)
-		if err != nil {
-			return err
-		}
+		frame, next := s.due(ctx)
 		if frame != nil {
 			if err := s.send(ctx, frame); err != nil {
 				return err
@@ -27,7 +24,7 @@ func (s *session) write(ctx context.Context) error {
 			timer.Reset(time.Until(next))
 		}
 		select {
-		case <-s.sub.rooms.wake:
+		case <-s.requests.wake:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -48,25 +45,20 @@ func (s *session) send(ctx context.Context, frame *clientFrame) error {
 }
 
 // due returns the frame to send now, or nil and when to look again (zero = when woken).
-func (s *session) due(ctx context.Context) (*clientFrame, time.Time, error) {
+func (s *session) due(ctx context.Context) (*clientFrame, time.Time) {
 	now := time.Now()
 	s.mu.Lock()
-	ready, move, reason, renew := s.ready, s.moveAt, s.moveFor, s.renewAt
+	ready, renew := s.ready, s.renewAt
 	s.mu.Unlock()
 	if !ready {
-		return nil, time.Time{}, nil
+		return nil, time.Time{}
 	}
-	if isDue(move, now) {
-		return nil, time.Time{}, moveError{reason}
+	if !renew.IsZero() && !renew.After(now) {
+		return s.renew(ctx, now), now
 	}
-	if isDue(renew, now) {
-		return s.renew(ctx, now), now, nil
-	}
-	frame, retry := s.sub.rooms.next(now)
-	return frame, earliest(earliest(move, renew), retry), nil
+	frame, retry := s.requests.next(now)
+	return frame, earliest(renew, retry)
 }
-
-func isDue(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
 
 // renew returns the frame that gives the server a newer token, or nil if there is none
 // yet. The first time it repeats the handshake's token, to learn when that expires.
@@ -91,5 +83,5 @@ func (s *session) renew(ctx context.Context, now time.Time) *clientFrame {
 		s.token = token
 	}
 	s.introduced = true
-	return &clientFrame{ID: s.sub.rooms.requestID(), Auth: &authFrame{Token: s.token}}
+	return &clientFrame{ID: s.requests.id(), Auth: &authFrame{Token: s.token}}
 }

@@ -145,6 +145,8 @@ func describeState(s client.StateChange) string {
 	switch s.State {
 	case client.Connected:
 		return fmt.Sprintf("connected to %s as %s", s.Node, s.User)
+	case client.Moved:
+		return fmt.Sprintf("moved to %s (%s)", s.Node, strings.Join(why, ""))
 	case client.Disconnected:
 		if s.Err != nil && !errors.Is(s.Err, context.Canceled) {
 			why = append(why, s.Err.Error())

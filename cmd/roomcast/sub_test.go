@@ -43,6 +43,7 @@ func TestDescribe(t *testing.T) {
 		want  string
 	}{
 		"connected":         {client.StateChange{State: client.Connected, Node: "n1", User: "ann"}, "connected to n1 as ann"},
+		"moved":             {client.StateChange{State: client.Moved, Node: "n2", User: "ann", Reason: "DRAINING"}, "moved to n2 (DRAINING)"},
 		"subscribed":        {client.Subscribed{Room: "r", Position: "e.1."}, "subscribed to r at e.1."},
 		"subscribed, no id": {client.Subscribed{Room: "r"}, "subscribed to r, which keeps no history"},
 		"unsubscribed":      {client.Unsubscribed{Room: "r"}, "unsubscribed from r by the server"},

@@ -15,6 +15,8 @@ import (
 // Unauthenticated whose text does not say why a signature failed.
 type Verifier interface {
 	Verify(token string, now time.Time) (*auth.Caller, error)
+	// Revoked reports whether the token of a caller was revoked since.
+	Revoked(c *auth.Caller) bool
 }
 
 // authenticator finds out who calls.
@@ -67,6 +69,15 @@ func (a *authenticator) identify(ctx context.Context) (*auth.Caller, error) {
 		return nil, room.Errorf(room.Unauthenticated, room.ReasonTokenInvalid, "the token is not valid")
 	}
 	return a.verifier.Verify(strings.TrimSpace(token), time.Now())
+}
+
+// revoked is the error of a stream whose caller's token was revoked since it began; nil
+// if it was not.
+func (a *authenticator) revoked(ctx context.Context) error {
+	if caller := callerOf(ctx); caller != nil && a.verifier != nil && a.verifier.Revoked(caller) {
+		return room.Errorf(room.Unauthenticated, room.ReasonTokenRevoked, "the token was revoked")
+	}
+	return nil
 }
 
 // rightFor returns the right that a method needs. Open methods need no credentials:

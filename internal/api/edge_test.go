@@ -19,6 +19,7 @@ import (
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -85,13 +86,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	t.Parallel()
 	ts := start(t, nil)
 	notBuilt := want{code: codes.Unimplemented, reason: room.ReasonUnimplemented, text: "not built yet"}
-	_, err := roomcastv1.NewPresenceServiceClient(ts.conn).GetRoom(t.Context(), &roomcastv1.GetRoomRequest{Room: "a"})
-	notBuilt.check(t, status.Convert(err))
-	stream, err := roomcastv1.NewPresenceServiceClient(ts.conn).WatchRoom(t.Context(), &roomcastv1.WatchRoomRequest{Room: "a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = stream.Recv()
+	_, err := roomcastv1.NewClusterServiceClient(ts.conn).DrainNode(t.Context(), &roomcastv1.DrainNodeRequest{Node: "n1"})
 	notBuilt.check(t, status.Convert(err))
 }
 
@@ -113,7 +108,7 @@ func TestTLS(t *testing.T) {
 
 	plain := start(t, nil)
 	server, err := NewServer(Config{
-		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{},
+		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{}, Presence: &presence.Presence{}, Connections: &switchboard{},
 		Anonymous: auth.Everything(), Logger: plain.server.publish.logger,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})

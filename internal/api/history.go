@@ -14,16 +14,6 @@ import (
 	"github.com/roomcast/roomcast/internal/wire"
 )
 
-// Bounds of a page.
-const (
-	defaultPageSize = 100
-	maxPageSize     = 1000
-
-	// maxPageBytes keeps a page below the 4 MiB that gRPC clients take by default. The
-	// largest single message, a JSON array of digits as a Value, is below it too.
-	maxPageBytes = 3 << 20
-)
-
 // Log reads and purges what rooms have stored. Its errors are [*room.Error]s or a
 // context's.
 type Log interface {
@@ -86,7 +76,7 @@ func (s *historyService) ListMessages(
 	messages, last := cutPage(page, req.GetRaw(), time.Now())
 	resp := &roomcastv1.ListMessagesResponse{Messages: messages}
 	if !last.IsZero() {
-		resp.NextPageToken = pageToken(req, last)
+		resp.NextPageToken = messagePage(req).token(last.String())
 	}
 	return resp, nil
 }
@@ -131,18 +121,6 @@ func (s *historyService) stored(name room.Name) error {
 	return nil
 }
 
-// pageSize reads page_size. More than the largest page is no error: the page is
-// smaller than asked, as any page may be.
-func pageSize(asked int32) (int, error) {
-	switch {
-	case asked < 0:
-		return 0, room.Invalidf(room.ReasonInvalidPage, "page_size", "is %d; it must be 0 to %d", asked, maxPageSize)
-	case asked == 0:
-		return defaultPageSize, nil
-	}
-	return min(int(asked), maxPageSize), nil
-}
-
 // pageStart returns the position that the page begins after, or with newest_first
 // before; zero is the whole history.
 func pageStart(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
@@ -156,11 +134,29 @@ func pageStart(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
 	case other != "":
 		return room.Position{}, room.Invalidf(room.ReasonInvalidPage, "before", "goes with newest_first; use after")
 	case req.GetPageToken() != "":
-		return parsePageToken(req)
+		return parseMessagePage(req)
 	case start == "":
 		return room.Position{}, nil
 	}
 	return room.ParsePosition(start, field)
+}
+
+// messagePage is what decides which messages are listed and how.
+func messagePage(req *roomcastv1.ListMessagesRequest) pageFields {
+	return pageFields{"ListMessages", req.GetRoom(), req.GetAfter(), req.GetRaw(), req.GetNewestFirst(), req.GetBefore()}
+}
+
+// parseMessagePage returns the position in a request's token.
+func parseMessagePage(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
+	text, err := messagePage(req).parse(req.GetPageToken())
+	if err != nil {
+		return room.Position{}, err
+	}
+	last, err := room.ParsePosition(text, "page_token")
+	if err != nil {
+		return room.Position{}, foreignPage()
+	}
+	return last, nil
 }
 
 // cutPage converts the messages that fit, without the expired ones, and returns the

@@ -146,7 +146,7 @@ func TestLargestMessageFitsGRPCClients(t *testing.T) {
 
 func TestListMessagesRefuses(t *testing.T) {
 	t.Parallel()
-	token := pageToken(&roomcastv1.ListMessagesRequest{Room: "a"}, room.Position{Epoch: "e", Seq: 1, Check: 7})
+	token := messagePage(&roomcastv1.ListMessagesRequest{Room: "a"}).token("e.1.7")
 	invalid := func(reason room.Reason, field string) want {
 		return want{code: codes.InvalidArgument, reason: reason, field: field}
 	}
@@ -187,19 +187,19 @@ func TestListMessagesRefuses(t *testing.T) {
 
 // badToken is well formed and made for room a, but has no position.
 func badToken() string {
-	b := append([]byte{pageVersion}, pageHash(&roomcastv1.ListMessagesRequest{Room: "a"})...)
+	b := append([]byte{pageVersion}, messagePage(&roomcastv1.ListMessagesRequest{Room: "a"}).hash()...)
 	return base64.RawURLEncoding.EncodeToString(append(b, "nonsense"...))
 }
 
 func FuzzPageToken(f *testing.F) {
 	req := &roomcastv1.ListMessagesRequest{Room: "a", After: "e.1.7"}
-	f.Add(pageToken(req, room.Position{Epoch: "e", Seq: 9, Check: 7}))
+	f.Add(messagePage(req).token("e.9.7"))
 	f.Add(badToken())
 	f.Fuzz(func(t *testing.T, token string) {
 		req := &roomcastv1.ListMessagesRequest{Room: "a", After: "e.1.7", PageToken: token}
-		last, err := parsePageToken(req)
-		if err == nil && token != "" && pageToken(req, last) != token {
-			t.Errorf("token %q reads as %v, which is written %q", token, last, pageToken(req, last))
+		last, err := parseMessagePage(req)
+		if err == nil && token != "" && messagePage(req).token(last.String()) != token {
+			t.Errorf("token %q reads as %v, which is written %q", token, last, messagePage(req).token(last.String()))
 		}
 	})
 }

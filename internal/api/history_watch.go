@@ -117,6 +117,9 @@ func (w *watcher) run(ctx, draining context.Context) error {
 // User is nobody: a control caller sees what the room has.
 func (w *watcher) User() string { return "" }
 
+// Connection is none: who watches is no member of the room.
+func (w *watcher) Connection() string { return "" }
+
 // Format is the one that is read back.
 func (w *watcher) Format() wire.Format { return wire.Protobuf }
 

@@ -186,6 +186,34 @@ func TestWatchEndsWithDrain(t *testing.T) {
 	want{code: codes.Unavailable, reason: room.ReasonDraining, text: "last position", retry: true}.check(t, status.Convert(err))
 }
 
+// A watch whose caller does not read is cut, and does not hold the drain.
+func TestUnreadWatchHoldsNoDrain(t *testing.T) {
+	t.Parallel()
+	const count = 100 // more than flow control lets through
+	ts := start(t, nil)
+	w := openWatch(t.Context(), t, ts, &roomcastv1.WatchMessagesRequest{Room: "a"})
+	for i := range uint64(count) {
+		m := numbered("a", 101+i)
+		m.Payload = room.Payload{Kind: room.Data, Bytes: bytes.Repeat([]byte("x"), 16<<10)}
+		w.room.Append(m)
+	}
+	w.next()
+	ctx, cancel := context.WithTimeout(t.Context(), patience/2) // less than a call may take
+	defer cancel()
+	ts.server.Stop(ctx)
+	if ctx.Err() != nil {
+		t.Error("the drain waited for the watch")
+	}
+	for {
+		if _, err := w.Recv(); err != nil {
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("got %v, want UNAVAILABLE", err)
+			}
+			return
+		}
+	}
+}
+
 func TestWatchRefuses(t *testing.T) {
 	t.Parallel()
 	denied := want{code: codes.PermissionDenied, reason: room.ReasonForbidden, text: "history"}

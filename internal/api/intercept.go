@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -17,11 +18,15 @@ type edge struct {
 	fail     *failures
 	meter    *meter
 	draining context.Context //nolint:containedctx // a signal: done when the server drains
+
+	answering atomic.Int64 // calls that have something to answer: all but watches
 }
 
 func (e *edge) unary(
 	ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
+	e.answering.Add(1)
+	defer e.answering.Add(-1)
 	resp, err := e.callUnary(ctx, req, info.FullMethod, handler)
 	if err != nil {
 		e.meter.refused(err)
@@ -45,7 +50,11 @@ func (e *edge) callUnary(ctx context.Context, req any, method string, handler gr
 }
 
 func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	err := e.callStream(srv, ss, info.FullMethod, handler)
+	if info.IsClientStream {
+		e.answering.Add(1)
+		defer e.answering.Add(-1)
+	}
+	err := e.callStream(srv, ss, info, handler)
 	if err != nil {
 		e.meter.refused(err)
 		return e.fail.status(ss.Context(), info.FullMethod, err).Err()
@@ -53,29 +62,43 @@ func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	return nil
 }
 
-func (e *edge) callStream(srv any, ss grpc.ServerStream, method string, handler grpc.StreamHandler) (err error) {
+func (e *edge) callStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer recovered(&err)
-	ctx, err := e.auth.admit(ss.Context(), method)
+	ctx, err := e.auth.admit(ss.Context(), info.FullMethod)
 	if err != nil {
 		return err
 	}
-	if _, open := rightFor(method); open {
+	if _, open := rightFor(info.FullMethod); open {
 		// A health watch has no end of its own; it must not hold up a drain.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(e.draining, cancel)()
 	}
-	return handler(srv, &callStream{ServerStream: ss, ctx: ctx})
+	stream := &callStream{ServerStream: ss, ctx: ctx}
+	if !info.IsClientStream {
+		stream.watch = e.auth
+	}
+	return handler(srv, stream)
 }
 
 // callStream is a server stream with the context that the interceptor made.
 type callStream struct {
 	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // lives as long as the call
+	ctx   context.Context //nolint:containedctx // lives as long as the call
+	watch *authenticator  // not nil: what is sent are events, for whose token still counts
 }
 
 func (s *callStream) Context() context.Context { return s.ctx }
+
+func (s *callStream) SendMsg(m any) error {
+	if s.watch != nil {
+		if err := s.watch.revoked(s.ctx); err != nil {
+			return err
+		}
+	}
+	return s.ServerStream.SendMsg(m)
+}
 
 // recovered makes a panic of the deferring function an internal error, so that one
 // bad call does not end the process for everybody.

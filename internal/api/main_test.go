@@ -24,6 +24,7 @@ import (
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -170,8 +171,15 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 	rooms := hub.New(hub.Config{
 		Policies: policies, Source: ts.rooms, Log: ts.recorder, RingMessages: 8, Metrics: metrics.New(), Logger: logger,
 	})
+	who := presence.New(presence.Config{
+		Node: "n1", Policies: policies, Asker: alone{}, Rooms: rooms, Logger: logger,
+	})
+	t.Cleanup(who.Close)
+	if err := who.Answer(nil); err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{
-		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms,
+		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms, Presence: who, Connections: &switchboard{},
 		Verifier: verifier, Anonymous: auth.Everything(), Reflection: true,
 		Logger: logger,
 	}
@@ -322,3 +330,23 @@ func (b *logBuffer) lines(part string) []string {
 	}
 	return found
 }
+
+// alone is a cluster of one node, which answers itself.
+type alone map[string]func(ctx context.Context, question []byte, part func([]byte))
+
+func (a alone) Ask(ctx context.Context, kind string, question []byte, take func(node string, part []byte)) presence.Attendance {
+	a[kind](ctx, question, func(part []byte) { take("n1", part) })
+	return presence.Attendance{Complete: ctx.Err() == nil}
+}
+
+func (a alone) AskNode(ctx context.Context, _, kind string, question []byte, take func(part []byte)) error {
+	a[kind](ctx, question, take)
+	return ctx.Err()
+}
+
+func (a alone) Answer(kind string, answer func(ctx context.Context, question []byte, part func([]byte))) error {
+	a[kind] = answer
+	return nil
+}
+
+func (alone) Nodes() []presence.Node { return []presence.Node{{Name: "n1", Incarnation: "i"}} }

@@ -6,54 +6,73 @@ import (
 	"fmt"
 	"strings"
 
-	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
 // A page token is base64url of: a version byte, a hash of the request's other fields,
-// and the text of the position that the page goes on from. It is opaque and not a
-// secret: it gives no right that the request itself does not have.
+// and the place that the page goes on from. It is opaque and not a secret: it gives no
+// right that the request itself does not have.
 const (
 	pageVersion   = 1
 	pageHashLen   = 8
-	maxTokenBytes = 256
+	maxTokenBytes = 512
 )
 
-// pageToken returns the token of the page after last.
-func pageToken(req *roomcastv1.ListMessagesRequest, last room.Position) string {
-	b := append([]byte{pageVersion}, pageHash(req)...)
-	return base64.RawURLEncoding.EncodeToString(append(b, last.String()...))
+// Bounds of a page.
+const (
+	defaultPageSize = 100
+	maxPageSize     = 1000
+
+	// maxPageBytes keeps a page below the 4 MiB that gRPC clients take by default. The
+	// largest single message, a JSON array of digits as a Value, is below it too.
+	maxPageBytes = 3 << 20
+)
+
+// pageFields are the fields of a request that decide what is listed and how, its method
+// first. page_size is not among them: it may change from page to page (AIP-158).
+type pageFields []any
+
+// token returns the token of the page after last, which must not be empty.
+func (f pageFields) token(last string) string {
+	b := append([]byte{pageVersion}, f.hash()...)
+	return base64.RawURLEncoding.EncodeToString(append(b, last...))
 }
 
-// parsePageToken returns the position in a request's token. The error is of kind
-// Invalid if it is none of ours or was made for a request with other fields.
-func parsePageToken(req *roomcastv1.ListMessagesRequest) (room.Position, error) {
-	refuse := func(why string) (room.Position, error) {
-		return room.Position{}, room.Invalidf(room.ReasonInvalidPage, "page_token", "%s", why)
-	}
-	const foreign = "is no token of a page"
-	token := req.GetPageToken()
+// parse returns the place in a token. The error is of kind Invalid if it is none of ours
+// or was made for a request with other fields.
+func (f pageFields) parse(token string) (last string, err error) {
 	if len(token) > maxTokenBytes {
-		return refuse(foreign)
+		return "", foreignPage()
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) <= 1+pageHashLen || b[0] != pageVersion {
-		return refuse(foreign)
+		return "", foreignPage()
 	}
-	if !strings.HasPrefix(string(b[1:]), string(pageHash(req))) {
-		return refuse("belongs to a request with other fields; change nothing but page_size")
+	if !strings.HasPrefix(string(b[1:]), string(f.hash())) {
+		return "", room.Invalidf(room.ReasonInvalidPage, "page_token",
+			"belongs to a request with other fields; change nothing but page_size")
 	}
-	last, err := room.ParsePosition(string(b[1+pageHashLen:]), "page_token")
-	if err != nil {
-		return refuse(foreign)
-	}
-	return last, nil
+	return string(b[1+pageHashLen:]), nil
 }
 
-// pageHash covers the fields that decide which messages are listed and how. page_size
-// is not among them: it may change from page to page (AIP-158).
-func pageHash(req *roomcastv1.ListMessagesRequest) []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %t %t %q",
-		req.GetRoom(), req.GetAfter(), req.GetRaw(), req.GetNewestFirst(), req.GetBefore()))
+func (f pageFields) hash() []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", f))
 	return sum[:pageHashLen]
+}
+
+// foreignPage refuses a token that no answer of ours had.
+func foreignPage() error {
+	return room.Invalidf(room.ReasonInvalidPage, "page_token", "is no token of a page")
+}
+
+// pageSize reads page_size. More than the largest page is no error: the page is
+// smaller than asked, as any page may be.
+func pageSize(asked int32) (int, error) {
+	switch {
+	case asked < 0:
+		return 0, room.Invalidf(room.ReasonInvalidPage, "page_size", "is %d; it must be 0 to %d", asked, maxPageSize)
+	case asked == 0:
+		return defaultPageSize, nil
+	}
+	return min(int(asked), maxPageSize), nil
 }

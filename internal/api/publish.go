@@ -8,6 +8,7 @@ import (
 	"time"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -40,6 +41,8 @@ type publishService struct {
 
 	policies  *room.Policies
 	publisher Publisher
+	presence  *presence.Presence
+	auth      *authenticator
 	fail      *failures
 	meter     *meter
 	logger    *slog.Logger
@@ -68,6 +71,9 @@ func (s *publishService) Publish(
 	}
 	resp := &roomcastv1.PublishResponse{}
 	s.acknowledge(ctx, p.Room, ack, resp)
+	if req.GetReceipt() {
+		resp.Receipt = s.receipt(ctx, p, ack)
+	}
 	return resp, nil
 }
 
@@ -102,11 +108,19 @@ func (s *publishService) PublishBatch(
 		})
 	}
 	pending.Wait()
+	var asked *receipts
+	for i, message := range messages {
+		if message.GetReceipt() && outcomes[i].err == nil {
+			asked = asked.ask(ctx, s, i, &publications[i], outcomes[i].ack)
+		}
+	}
+	receipts := asked.wait()
 
 	results := make([]*roomcastv1.PublishResult, len(outcomes))
 	parts := make([]result, len(outcomes))
 	for i := range outcomes {
 		results[i] = s.answer(ctx, roomcastv1.PublishService_PublishBatch_FullMethodName, outcomes[i], &parts[i])
+		parts[i].response.Receipt = receipts[i]
 	}
 	return &roomcastv1.PublishBatchResponse{Results: results}, nil
 }

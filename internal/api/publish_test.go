@@ -117,10 +117,6 @@ func refusals() map[string]struct {
 			with(func(r *roomcastv1.PublishRequest) { r.ExcludeUser = "a\x00" }),
 			invalid(room.ReasonInvalidUser, "exclude_user", "U+0000"),
 		},
-		"receipt": {
-			with(func(r *roomcastv1.PublishRequest) { r.Receipt = true }),
-			want{code: codes.Unimplemented, reason: room.ReasonUnimplemented, text: "receipt"},
-		},
 	}
 }
 

@@ -23,12 +23,6 @@ func (s *publishService) accept(ctx context.Context, req *roomcastv1.PublishRequ
 	if err := mayRoom(ctx, auth.RPCPublish, name); err != nil {
 		return err
 	}
-	if req.GetReceipt() {
-		return &room.Error{
-			Kind: room.Unimplemented, Reason: room.ReasonUnimplemented,
-			Field: "receipt", Msg: "is not built yet; publish without it",
-		}
-	}
 	ttl, err := parseTTL(req.GetTtl())
 	if err != nil {
 		return err

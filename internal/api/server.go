@@ -19,6 +19,7 @@ import (
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -49,24 +50,31 @@ const (
 	// maxStreams is how many calls one connection may have open.
 	maxStreams = 1000
 
+	// unreadGrace is how long a drain waits for watches that have been told to end: who
+	// does not read does not take the end either.
+	unreadGrace = time.Second
+
 	// streamWorkers is how many goroutines are kept for calls: a new one for each call
 	// grows its stack each time. A call that waits for the log holds one, so there are
 	// more than processors; beyond them calls get goroutines of their own.
 	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log, Rooms and Logger must be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence, Connections and
+// Logger must be set.
 type Config struct {
-	Policies   *room.Policies
-	Publisher  Publisher
-	Log        Log
-	Rooms      Rooms
-	Verifier   Verifier         // checks bearer tokens; nil = every token is refused
-	Anonymous  *auth.Caller     // who calls without credentials (dev); nil = refused
-	Reflection bool             // serve gRPC reflection, which needs no credentials
-	TLS        *tls.Config      // nil = plaintext; client certificates as it says
-	Metrics    *metrics.Metrics // nil = not counted
-	Logger     *slog.Logger
+	Policies    *room.Policies
+	Publisher   Publisher
+	Log         Log
+	Rooms       Rooms
+	Presence    *presence.Presence
+	Connections Connections
+	Verifier    Verifier         // checks bearer tokens; nil = every token is refused
+	Anonymous   *auth.Caller     // who calls without credentials (dev); nil = refused
+	Reflection  bool             // serve gRPC reflection, which needs no credentials
+	TLS         *tls.Config      // nil = plaintext; client certificates as it says
+	Metrics     *metrics.Metrics // nil = not counted
+	Logger      *slog.Logger
 }
 
 // Server is the control listener's gRPC server.
@@ -74,6 +82,7 @@ type Server struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	publish *publishService
+	edge    *edge
 	drain   context.CancelFunc // tells streams to end
 }
 
@@ -83,8 +92,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil:
-		return nil, errors.New("api: no publisher, no log or no rooms")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil || cfg.Connections == nil:
+		return nil, errors.New("api: no publisher, no log, no rooms, no presence or no connections")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -94,16 +103,20 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{health: health.NewServer(), drain: drain}
 	fail := &failures{logger: cfg.Logger}
 	meter := newMeter(cfg.Metrics)
+	callers := &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous}
 	edge := &edge{
-		auth:     &authenticator{verifier: cfg.Verifier, anonymous: cfg.Anonymous},
+		auth:     callers,
 		fail:     fail,
 		meter:    meter,
 		draining: draining,
 	}
+	s.edge = edge
 	s.grpc = grpc.NewServer(serverOptions(cfg, edge)...)
 	s.publish = &publishService{
 		policies:  cfg.Policies,
 		publisher: cfg.Publisher,
+		presence:  cfg.Presence,
+		auth:      callers,
 		fail:      fail,
 		meter:     meter,
 		logger:    cfg.Logger,
@@ -142,9 +155,11 @@ func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{
 		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
 	})
-	roomcastv1.RegisterPresenceServiceServer(s.grpc, roomcastv1.UnimplementedPresenceServiceServer{})
-	roomcastv1.RegisterConnectionServiceServer(s.grpc, roomcastv1.UnimplementedConnectionServiceServer{})
-	roomcastv1.RegisterClusterServiceServer(s.grpc, roomcastv1.UnimplementedClusterServiceServer{})
+	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, draining: s.publish.draining})
+	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
+	roomcastv1.RegisterClusterServiceServer(s.grpc, &clusterService{
+		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log,
+	})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
@@ -167,22 +182,42 @@ func (s *Server) SetServing(serving bool) {
 	s.health.SetServingStatus(roomcastv1.PublishService_ServiceDesc.ServiceName, answer)
 }
 
-// Stop refuses new calls, lets open ones finish until ctx ends, then cuts them.
-// Publish streams take no more messages, answer those they have and end with
-// UNAVAILABLE (DRAINING); watches end so at once. When it returns nothing of the server runs any more.
+// Stop refuses new calls and lets open ones finish. Publish streams take no more
+// messages, answer those they have and end with UNAVAILABLE (DRAINING); watches end so
+// at once. Calls are cut when ctx ends, when they have had the time of a call without
+// a deadline, and when all that are left for a second are watches: their callers do
+// not read. When it returns nothing of the server runs any more.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
 	s.drain()
+	ctx, cancel := context.WithTimeout(ctx, defaultDeadline+unreadGrace)
+	defer cancel()
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
 		s.grpc.GracefulStop()
 	}()
-	select {
-	case <-finished:
-	case <-ctx.Done():
-		s.grpc.Stop()
-		<-finished
-	}
+	s.awaitCalls(ctx, finished)
+	s.grpc.Stop()
+	<-finished
 	s.publish.readers.Wait()
+}
+
+// awaitCalls waits until the server has finished, nothing but watches has been open for
+// a while, or ctx ends.
+func (s *Server) awaitCalls(ctx context.Context, finished <-chan struct{}) {
+	tick := time.NewTicker(unreadGrace / 20)
+	defer tick.Stop()
+	for busy := time.Now(); time.Since(busy) < unreadGrace; {
+		select {
+		case <-finished:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if s.edge.answering.Load() > 0 {
+				busy = time.Now()
+			}
+		}
+	}
 }

@@ -56,13 +56,16 @@ type streamItem struct {
 	// guarded by publishStream.mu
 	outcome outcome
 	known   bool // outcome is
+
+	receipt bool // static; wants one
 }
 
 // PublishStream publishes messages as they come, in one sequence, and answers them in
 // order. A failed one has its own status and the stream goes on. It ends with OK after
 // the caller's last message was answered; when the node drains, the stream has its age
-// or the token ends, it takes no more messages, answers those that it took, and ends
-// with an error. A message without an answer may have been published or not.
+// or the token ends or was revoked, it takes no more messages, answers those that it
+// took, and ends with an error. A message without an answer may have been published or
+// not.
 func (s *publishService) PublishStream(stream roomcastv1.PublishService_PublishStreamServer) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
@@ -103,7 +106,11 @@ func (ps *publishStream) read(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		item := &streamItem{stream: ps, begun: time.Now()}
+		if err := ps.service.auth.revoked(ctx); err != nil {
+			ps.end(err)
+			return nil
+		}
+		item := &streamItem{stream: ps, begun: time.Now(), receipt: req.GetMessage().GetReceipt()}
 		if !ps.take(item) {
 			return nil
 		}
@@ -206,8 +213,15 @@ func (ps *publishStream) answer(ctx context.Context) error {
 		if items, ended = ps.known(items[:0]); ended {
 			return ps.err
 		}
-		for _, item := range items {
-			if err := ps.send(ctx, item.outcome); err != nil {
+		var asked *receipts
+		for i, item := range items {
+			if item.receipt && item.outcome.err == nil {
+				asked = asked.ask(ctx, ps.service, i, &item.publication, item.outcome.ack)
+			}
+		}
+		receipts := asked.wait()
+		for i, item := range items {
+			if err := ps.send(ctx, item.outcome, receipts[i]); err != nil {
 				return err
 			}
 		}
@@ -238,13 +252,14 @@ func (ps *publishStream) known(dst []*streamItem) (_ []*streamItem, ended bool) 
 }
 
 // send answers one message.
-func (ps *publishStream) send(ctx context.Context, o outcome) error {
+func (ps *publishStream) send(ctx context.Context, o outcome, receipt *roomcastv1.Receipt) error {
 	var answer struct {
 		roomcastv1.PublishStreamResponse
 		result
 	}
 	method := roomcastv1.PublishService_PublishStream_FullMethodName
 	answer.Result = ps.service.answer(ctx, method, o, &answer.result)
+	answer.response.Receipt = receipt
 	err := ps.stream.Send(&answer.PublishStreamResponse)
 	ps.mu.Lock()
 	defer ps.mu.Unlock()

@@ -12,6 +12,7 @@ func layers() [][]string {
 	return [][]string{
 		{"cmd/roomcast"},
 		{"internal/node"},
+		{"internal/connections"},
 		{"internal/api", "internal/gateway", "internal/console"},
 		{"internal/hub", "internal/presence", "internal/bus", "internal/embednats"},
 		{"internal/wire", "internal/auth", "internal/metrics"},

@@ -138,6 +138,34 @@ func (c *Caller) MayCallRoom(rpc string, n room.Name) bool {
 	return c.MayCall(rpc) && c.grants.allow(n, allRights)
 }
 
+// Patterns lists the rooms for which [Caller.MayCallRoom] may hold: names, and
+// beginnings of names before a '*'. Sorted.
+func (c *Caller) Patterns() []string {
+	list := make([]string, 0, len(c.grants.exact)+len(c.grants.prefixes))
+	for name := range c.grants.exact {
+		list = append(list, string(name))
+	}
+	for prefix := range c.grants.prefixes {
+		list = append(list, string(prefix)+"*")
+	}
+	slices.Sort(list)
+	return list
+}
+
+// MayCallAll reports whether the caller may call a method of the group for every room
+// whose name begins so.
+func (c *Caller) MayCallAll(rpc string, prefix room.Name) bool {
+	if !c.MayCall(rpc) {
+		return false
+	}
+	for _, length := range c.grants.lengths {
+		if length <= len(prefix) && c.grants.prefixes[prefix[:length]] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Expired reports whether the token has ended, [Leeway] included. A socket is to
 // be closed from Expires + Leeway on.
 func (c *Caller) Expired(now time.Time) bool {

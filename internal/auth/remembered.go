@@ -48,11 +48,33 @@ func (r *remembered) find(token string, now time.Time) *Caller {
 	return v.caller
 }
 
-// keep remembers a token that was found good.
-func (r *remembered) keep(v *verdict) {
+// keep remembers a token that was found good, unless it is refused by now. It reports
+// whether it is not.
+func (r *remembered) keep(v *verdict, refused func(*Caller) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if refused(v.caller) { // asked under the lock: what is refused later, forget finds
+		return false
+	}
 	r.putLocked(v)
+	return true
+}
+
+// forget drops the tokens that are refused.
+func (r *remembered) forget(refused func(*Caller) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for token, v := range r.young {
+		if refused(v.caller) {
+			delete(r.young, token)
+			r.bytes -= len(token)
+		}
+	}
+	for token, v := range r.old {
+		if refused(v.caller) {
+			delete(r.old, token)
+		}
+	}
 }
 
 func (r *remembered) putLocked(v *verdict) {

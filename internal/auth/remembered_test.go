@@ -69,15 +69,18 @@ func TestRememberedIsTheWholeToken(t *testing.T) {
 	}
 }
 
+// nobody is refused.
+func nobody(*Caller) bool { return false }
+
 // TestRememberedIsBounded: tokens without end neither take memory without end nor push
 // out one that is used between them.
 func TestRememberedIsBounded(t *testing.T) {
 	t.Parallel()
 	var r remembered
 	busy := &verdict{token: "busy", claims: claims{expires: now().Add(time.Hour)}, caller: &Caller{}}
-	r.keep(busy)
+	r.keep(busy, nobody)
 	for i := range 10_000 {
-		r.keep(&verdict{token: fmt.Sprintf("%05d", i) + strings.Repeat("x", 500), caller: &Caller{}})
+		r.keep(&verdict{token: fmt.Sprintf("%05d", i) + strings.Repeat("x", 500), caller: &Caller{}}, nobody)
 		if r.find("busy", now()) != busy.caller {
 			t.Fatalf("after %d others it is forgotten", i)
 		}

@@ -18,13 +18,14 @@ const MaxToken = 8 << 10
 var errExpired = errors.New("exp has passed")
 
 // Verifier checks tokens. It is safe for concurrent use. Its keys never change; it
-// remembers tokens that it found good.
+// remembers tokens that it found good, and those that were revoked.
 type Verifier struct {
 	keys     *keySet
 	parser   *jwt.Parser
 	issuer   string
 	audience string
 	good     remembered
+	revoked  revoked
 }
 
 // NewVerifier reads the keys of the configuration once. Without any key it refuses
@@ -43,12 +44,13 @@ func NewVerifier(c Config) (*Verifier, error) {
 		),
 		issuer:   c.Issuer,
 		audience: c.Audience,
+		revoked:  newRevoked(),
 	}, nil
 }
 
 // Verify returns the caller of a token that is good at this moment. Errors are
 // *[room.Error] of kind Unauthenticated with the reason TOKEN_MISSING (empty),
-// TOKEN_EXPIRED (good in all else) or TOKEN_INVALID. Their text is constant; the
+// TOKEN_EXPIRED, TOKEN_REVOKED (good in all else) or TOKEN_INVALID. Their text is constant; the
 // cause, for logs, names what was wrong but never holds the token.
 func (v *Verifier) Verify(token string, now time.Time) (*Caller, error) {
 	if token == "" {
@@ -87,11 +89,14 @@ func (v *Verifier) examine(token string, now time.Time) (*Caller, error) {
 		return nil, invalid(join(problems))
 	}
 	caller := &Caller{User: c.user, TokenID: c.tokenID, IssuedAt: c.issuedAt, Expires: c.expires, grants: c.grants}
-	v.good.keep(&verdict{
+	good := &verdict{
 		token:  strings.Clone(token),
 		claims: claims{notBefore: c.notBefore, expires: c.expires},
 		caller: caller,
-	})
+	}
+	if !v.good.keep(good, v.revoked.has) {
+		return nil, room.Errorf(room.Unauthenticated, room.ReasonTokenRevoked, "the token was revoked")
+	}
 	return caller, nil
 }
 

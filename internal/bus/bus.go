@@ -56,6 +56,7 @@ type Bus struct {
 	acks    *publisher
 	members *members
 	asks    *asks
+	revoked *revocations
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
@@ -89,6 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	b.members = newMembers(b)
 	b.asks = newAsks(b)
 	b.joins = &joiner{bus: b}
+	b.revoked = newRevocations(b)
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -281,6 +283,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		if err := nc.FlushTimeout(10 * time.Second); err != nil {
 			b.log.Warn("flush after reconnect", "err", err)
 		}
+		b.revoked.look()
 		b.passBarriers()
 		if b.cfg.Embedded == nil {
 			b.sendCanary() // whether all is well again need not wait for the next

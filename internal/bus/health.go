@@ -63,6 +63,9 @@ func (b *Bus) faults(ctx context.Context, now time.Time) []string {
 		return []string{"nats is not connected: " + strings.Join(away, ", ")}
 	}
 	var reasons []string
+	if silence := b.revoked.silence(now); silence > revokedPatience {
+		reasons = append(reasons, fmt.Sprintf("revoked tokens cannot be read for %s", silence.Round(time.Second)))
+	}
 	for _, policy := range b.cfg.Policies.All() {
 		s := b.streams[policy.Namespace]
 		if s == nil {

@@ -147,41 +147,56 @@ func (p stretch) cut(limit int) room.Page {
 	return p.Page
 }
 
-// directGet reads a room's messages from sequence seq on, in one batch of the
-// Direct Get API (ADR-31 of NATS): one message each, then an empty one with status
-// 204, or 404 alone if there is none.
+// directGet reads a room's messages from sequence seq on, in one batch.
 func (b *Bus) directGet(ctx context.Context, l roomLog, seq uint64, batch int) (stretch, error) {
+	var page stretch
+	query := directGetQuery{Seq: max(1, seq), Subject: l.subject, Batch: batch, MaxBytes: readMaxBytes}
+	err := b.batchGet(ctx, l.stream.name, query, func(msg *nats.Msg) error { return page.take(msg, l) })
+	b.cfg.Metrics.LogReads.Inc()
+	b.cfg.Metrics.LogMessages.Add(float64(len(page.Messages)))
+	if err != nil {
+		return stretch{}, err
+	}
+	return page, nil
+}
+
+// batchGet reads one batch of the Direct Get API (ADR-31 of NATS): one message each,
+// then an empty one with status 204, or 404 alone if there is none.
+func (b *Bus) batchGet(ctx context.Context, stream string, query directGetQuery, take func(*nats.Msg) error) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	nc := b.replayConn()
-	replies := make(chan *nats.Msg, batch+2)
+	replies := make(chan *nats.Msg, query.Batch+2)
 	inbox := nc.NewRespInbox()
 	sub, err := nc.ChanSubscribe(inbox, replies)
 	if err != nil {
-		return stretch{}, unavailable(err)
+		return unavailable(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only with the connection gone
-	query, err := json.Marshal(directGetQuery{Seq: max(1, seq), Subject: l.subject, Batch: batch, MaxBytes: readMaxBytes})
+	body, err := json.Marshal(query)
 	if err != nil {
-		return stretch{}, fmt.Errorf("direct get: %w", err)
+		return fmt.Errorf("direct get: %w", err)
 	}
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+l.stream.name, inbox, query); err != nil {
-		return stretch{}, unavailable(err)
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
+		return unavailable(err)
 	}
-	b.cfg.Metrics.LogReads.Inc()
-	var page stretch
 	for {
 		select {
 		case msg := <-replies:
-			done, err := page.take(msg, l)
-			if err != nil || done {
-				b.cfg.Metrics.LogMessages.Add(float64(len(page.Messages)))
-				return page, err
+			switch status := headerValue(msg.Header, "Status"); status {
+			case "":
+			case "204", "404":
+				return nil
+			default:
+				return unavailable(fmt.Errorf("direct get: status %s %s", status, headerValue(msg.Header, "Description")))
+			}
+			if err := take(msg); err != nil {
+				return err
 			}
 		case <-ctx.Done():
-			return stretch{}, unavailable(fmt.Errorf("direct get: %w", ctx.Err()))
+			return unavailable(fmt.Errorf("direct get: %w", ctx.Err()))
 		case <-b.ctx.Done():
-			return stretch{}, unavailable(errors.New("the node stops"))
+			return unavailable(errors.New("the node stops"))
 		}
 	}
 }
@@ -194,26 +209,19 @@ type directGetQuery struct {
 	MaxBytes int    `json:"max_bytes"`
 }
 
-// take adds one reply; done reports that it was the last.
-func (p *stretch) take(msg *nats.Msg, l roomLog) (done bool, err error) {
-	switch status := headerValue(msg.Header, "Status"); status {
-	case "":
-	case "204", "404":
-		return true, nil
-	default:
-		return true, unavailable(fmt.Errorf("direct get: status %s %s", status, headerValue(msg.Header, "Description")))
-	}
+// take adds one reply.
+func (p *stretch) take(msg *nats.Msg, l roomLog) error {
 	seq, err := strconv.ParseUint(headerValue(msg.Header, nats.JSSequence), 10, 64)
 	if err != nil {
-		return true, fmt.Errorf("direct get: sequence: %w", err)
+		return fmt.Errorf("direct get: sequence: %w", err)
 	}
 	pending, err := strconv.ParseUint(headerValue(msg.Header, "Nats-Num-Pending"), 10, 64)
 	if err != nil {
-		return true, fmt.Errorf("direct get: pending: %w", err)
+		return fmt.Errorf("direct get: pending: %w", err)
 	}
 	stored, err := time.Parse(time.RFC3339Nano, headerValue(msg.Header, nats.JSTimeStamp))
 	if err != nil {
-		return true, fmt.Errorf("direct get: time: %w", err)
+		return fmt.Errorf("direct get: time: %w", err)
 	}
 	if p.total == 0 {
 		p.total = pending + 1
@@ -223,11 +231,11 @@ func (p *stretch) take(msg *nats.Msg, l roomLog) (done bool, err error) {
 	m, err := decodeRecord(msg.Data, l.name, epoch, seq, stored)
 	if err != nil {
 		p.Last = room.Position{Epoch: epoch, Seq: seq}
-		return false, nil //nolint:nilerr // no record of ours: left out
+		return nil //nolint:nilerr // no record of ours: left out
 	}
 	p.Messages = append(p.Messages, m)
 	p.Last = m.Position
-	return false, nil
+	return nil
 }
 
 // replayConn picks the next connection for reading the log.

@@ -80,15 +80,23 @@ func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream,
 	s := &logStream{name: streamName(policy.Namespace), policy: policy}
 	s.joins, s.audit = &joiner{bus: b, stream: s}, newAudit(b, s)
 	want := b.streamConfig(s)
+	if err := b.untilStream(ctx, s.name, func() error { return b.tryEnsure(ctx, s, want) }); err != nil {
+		return nil, fmt.Errorf("log of namespace %q (stream %s): %w", policy.Namespace, s.name, err)
+	}
+	return s, nil
+}
+
+// untilStream tries to make a stream until JetStream is there, or ctx ends.
+func (b *Bus) untilStream(ctx context.Context, name string, try func() error) error {
 	for attempt := 0; ; attempt++ {
-		err := b.tryEnsure(ctx, s, want)
+		err := try()
 		switch {
 		case err == nil:
-			return s, nil
+			return nil
 		case !retryEnsure(err), ctx.Err() != nil:
-			return nil, fmt.Errorf("log of namespace %q (stream %s): %w", policy.Namespace, s.name, err)
+			return err
 		case attempt%10 == 0:
-			b.log.Warn("waiting for jetstream", "stream", s.name, "err", err)
+			b.log.Warn("waiting for jetstream", "stream", name, "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -26,6 +26,7 @@ const (
 	codeRestart    = 1012
 	codeBadRequest = 4400
 	codeToken      = 4401
+	codeNotAllowed = 4403
 	codeTimeout    = 4408
 	codeTooFast    = 4429
 	codeExpired    = 4501
@@ -40,6 +41,7 @@ var (
 	closeBinary   = closing{code: codeOpcode, word: "BINARY_FRAME"}                             //nolint:gochecknoglobals // a table
 	closeText     = closing{code: codeOpcode, word: "TEXT_FRAME"}                               //nolint:gochecknoglobals // a table
 	closeBad      = closing{code: codeBadRequest, word: "BAD_REQUESTS"}                         //nolint:gochecknoglobals // a table
+	closeRevoked  = closing{code: codeToken, word: string(room.ReasonTokenRevoked)}             //nolint:gochecknoglobals // a table
 	closeNoAuth   = closing{code: codeTimeout, word: "AUTH_TIMEOUT", retry: time.Second}        //nolint:gochecknoglobals // a table
 	closeStalled  = closing{code: codeTimeout, word: "FRAME_STALLED", retry: time.Second}       //nolint:gochecknoglobals // a table
 	closeTooFast  = closing{code: codeTooFast, word: "TOO_FAST", retry: 5 * time.Second}        //nolint:gochecknoglobals // a table
@@ -53,6 +55,11 @@ var (
 // closeToken closes a socket whose first token is not accepted.
 func closeToken(e *room.Error) closing {
 	return closing{code: codeToken, word: string(e.Reason), refused: e}
+}
+
+// closeDisconnected closes a socket at a backend's wish; word is the backend's.
+func closeDisconnected(word string) closing {
+	return closing{code: codeNotAllowed, word: "DISCONNECTED", detail: word}
 }
 
 // maxReason is what a close frame holds beside its code, RFC 6455 §5.5.

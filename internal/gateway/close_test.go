@@ -7,13 +7,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/gorilla/websocket"
 
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -305,103 +302,4 @@ func TestDropGoesBelowTLS(t *testing.T) {
 		t.Errorf("got %v, want the end of the connection", err)
 	}
 	_ = theirs.Close()
-}
-
-func TestDrain(t *testing.T) {
-	t.Parallel()
-	inBubble(t, guests, func(w *world) {
-		t := w.t
-		stays, leaves := w.guest(""), w.guest("")
-		drained := make(chan struct{})
-		took := since(t)
-		go func() {
-			defer close(drained)
-			w.gw.Drain(context.Background(), 20*time.Second)
-		}()
-		const reconnect = `{"reconnect":{"withinMs":20000,"reason":"DRAINING"}}`
-		stays.want(reconnect)
-		leaves.want(reconnect)
-		stays.ask(`{"id":1,"ping":{}}`, `{"id":1,"pong":{}}`) // all goes on
-		leaves.raw(closeFrame(1000, ""))
-		stays.wantClose(1012, "DRAINING retry_ms=100")
-		<-drained
-		took(20 * time.Second)
-		w.wantCloses(map[string]int{"1000": 1, "1012": 1})
-		dialer := websocket.Dialer{NetDialContext: w.listener.dial}
-		_, answer, err := dialer.Dial("ws://node/v1/ws", nil)
-		if err == nil || answer == nil {
-			t.Fatalf("got %v, %v, want a refusal while draining", answer, err)
-		}
-		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("status %d while draining, want 503", answer.StatusCode)
-		}
-	})
-}
-
-func TestDrainEndsEarly(t *testing.T) {
-	t.Parallel()
-	for name, early := range map[string]func(p *peer, stop context.CancelFunc){
-		"all left": func(p *peer, _ context.CancelFunc) { p.raw(closeFrame(1001, "")) },
-		"told to":  func(_ *peer, stop context.CancelFunc) { stop() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			inBubble(t, guests, func(w *world) {
-				t := w.t
-				p := w.guest("")
-				ctx, stop := context.WithCancel(t.Context())
-				defer stop()
-				took := since(t)
-				drained := make(chan struct{})
-				go func() {
-					defer close(drained)
-					w.gw.Drain(ctx, 20*time.Second)
-				}()
-				p.want(`{"reconnect":{"withinMs":20000,"reason":"DRAINING"}}`)
-				<-time.After(5 * time.Second)
-				early(p, stop)
-				p.wantClose(map[string]int{"all left": 1001, "told to": 1012}[name],
-					map[string]string{"all left": "CLIENT_CLOSED", "told to": "DRAINING retry_ms=100"}[name])
-				<-drained
-				took(5 * time.Second)
-			})
-		})
-	}
-}
-
-// TestDrainBeforeWelcome: the welcome stays the first frame.
-func TestDrainBeforeWelcome(t *testing.T) {
-	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		t := w.t
-		p := w.dial("", "")
-		elapse(0) // the handshake has ended here too
-		drained := make(chan struct{})
-		go func() {
-			defer close(drained)
-			w.gw.Drain(context.Background(), 9*time.Second)
-		}()
-		elapse(2 * time.Second)
-		p.send(authFrame(token(t, "ann", time.Minute)))
-		p.want("welcome ann", `{"reconnect":{"withinMs":7000,"reason":"DRAINING"}}`, authenticated(time.Minute))
-		p.wantClose(1012, "DRAINING retry_ms=100")
-		<-drained
-	})
-}
-
-// TestDrainDuringHandshake: who comes through the handshake too late is sent on.
-func TestDrainDuringHandshake(t *testing.T) {
-	t.Parallel()
-	inBubble(t, guests, func(w *world) {
-		t := w.t
-		w.gw.Drain(t.Context(), 0)
-		ours, theirs := net.Pipe()
-		go w.gw.open(theirs, &admission{answer: []byte("answered ")})
-		data, err := io.ReadAll(ours)
-		if err != nil || string(data) != "answered "+serverClose(1012, "DRAINING retry_ms=100") {
-			t.Errorf("got %q, %v", data, err)
-		}
-		_ = ours.Close()
-	})
 }

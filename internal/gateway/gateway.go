@@ -14,6 +14,7 @@ import (
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -22,15 +23,18 @@ type Sequence interface {
 	Publish(ctx context.Context, p *room.Publication, done func(room.Ack, error))
 }
 
-// Verifier checks tokens.
+// Verifier checks tokens, and refuses those that are revoked; see [auth.Verifier].
 type Verifier interface {
 	Verify(token string, now time.Time) (*auth.Caller, error)
+	Revoke(list []room.Revocation, now time.Time)
+	Revoked(c *auth.Caller) bool
 }
 
 // Config is what a gateway needs.
 type Config struct {
 	Node, Version  string
 	Hub            *hub.Hub
+	Presence       *presence.Presence
 	NewSequence    func() Sequence
 	Verifier       Verifier
 	Anonymous      *auth.Caller // who connects without a token; nil = nobody may
@@ -62,8 +66,9 @@ type Gateway struct {
 	writers  sync.WaitGroup // the flushers
 	stopped  sync.Once
 
-	roster roster
-	wg     sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once draining
+	roster  roster
+	revoked tally
+	wg      sync.WaitGroup // sessions' goroutines; added to under the roster's lock and not once drain.refuses
 }
 
 const (
@@ -91,6 +96,7 @@ func New(cfg Config) (*Gateway, error) {
 		origins: origins,
 		proxies: proxies,
 		roster:  newRoster(),
+		drain:   newDrain(),
 	}
 	for range runtime.GOMAXPROCS(0) {
 		f := newFlusher(g)
@@ -144,8 +150,9 @@ func withoutBody(next http.Handler) http.Handler {
 func (g *Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	_, _, draining := g.drain.current()
 	switch {
-	case g.drain.begun():
+	case draining:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("draining\n"))
 	case !g.cfg.Ready():
@@ -184,7 +191,7 @@ func (g *Gateway) open(conn net.Conn, a *admission) *session {
 func (g *Gateway) add(s *session) bool {
 	g.roster.mu.Lock()
 	defer g.roster.mu.Unlock()
-	if g.drain.begun() {
+	if g.drain.refuses.Load() {
 		return false
 	}
 	s.open()

@@ -145,8 +145,12 @@ func newModel(t *testing.T, rng *rand.Rand, stats *modelStats) *model {
 		RingBytes: ringBytes, PageBytes: []int{1 << 10, 8 << 10, 0}[rng.IntN(3)],
 		Metrics: counters, Logger: logger,
 	})
+	verifier, err := auth.NewVerifier(auth.Config{DevKey: tokenKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.gw, err = New(Config{
-		Node: "n1", Version: "v1", Hub: w.hub, NewSequence: func() Sequence { return w.log }, Anonymous: auth.Guest(),
+		Node: "n1", Version: "v1", Verifier: verifier, Hub: w.hub, NewSequence: func() Sequence { return w.log }, Anonymous: auth.Guest(),
 		Policies: policies, Metrics: counters, Logger: logger, Ready: func() bool { return true },
 		PingInterval: []time.Duration{0, 2 * time.Second}[rng.IntN(2)],
 	})

@@ -63,6 +63,13 @@ func (o *outbox) full() bool {
 	return o.fullLocked()
 }
 
+// halfFull reports whether what the peer has not asked for should wait.
+func (o *outbox) halfFull() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.control)+o.owed >= maxControlFrames/2 || o.bytes >= maxControlBytes/2
+}
+
 func (o *outbox) fullLocked() bool {
 	return len(o.control)+o.owed >= maxControlFrames || o.bytes >= maxControlBytes
 }

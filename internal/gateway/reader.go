@@ -34,8 +34,7 @@ func (s *session) readFirst(caller *auth.Caller, early []byte) {
 	s.reader.frames.maxMessage = s.maxMessage()
 	s.reader.rate = budget{left: framesBurst, at: s.since}
 	s.reader.bytes = budget{left: bytesBurst, at: s.since}
-	if caller != nil {
-		s.welcome(caller)
+	if caller != nil && s.welcome(caller) {
 		s.subscribeQueries()
 	}
 	s.signal()

@@ -31,8 +31,8 @@ type requests struct {
 }
 
 // welcome lets the socket in. Its frame is the first: it is queued before anyone else
-// can see that there is a caller.
-func (s *session) welcome(caller *auth.Caller) {
+// can see that there is a caller. It reports false if the token does not count any more.
+func (s *session) welcome(caller *auth.Caller) bool {
 	s.reply(&roomcastv1.ServerFrame{Frame: &roomcastv1.ServerFrame_Welcome_{Welcome: &roomcastv1.ServerFrame_Welcome{
 		Connection: s.id,
 		User:       caller.User,
@@ -40,11 +40,12 @@ func (s *session) welcome(caller *auth.Caller) {
 		PingMs:     uint32(s.gw.cfg.PingInterval.Milliseconds()), //nolint:gosec // far below 49 days
 		Version:    s.gw.cfg.Version,
 	}}})
-	s.gw.roster.identify(s, caller)
-	if s.gw.drain.begun() {
-		s.tellDrain()
+	if !s.identify(caller) {
+		return false
 	}
+	s.tellTurn()
 	s.tellDegraded()
+	return true
 }
 
 // subscribeQueries subscribes the rooms that the socket's URL named, once.
@@ -78,7 +79,7 @@ func (s *session) handle(f *roomcastv1.ClientFrame) {
 	case *roomcastv1.ClientFrame_Ping_:
 		s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Pong_{Pong: &roomcastv1.ServerFrame_Pong{}}})
 	case *roomcastv1.ClientFrame_Members_:
-		s.answer(id, room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "members is not served yet"))
+		s.answer(id, s.members(id, r.Members))
 	}
 }
 
@@ -96,7 +97,8 @@ func (s *session) answer(id uint32, err error) {
 }
 
 // authenticate takes the first token, or a newer one of the same user. A guest may
-// become a user. Rooms that the newer token does not allow are left.
+// become a user. Rooms that the newer token does not allow are left, but for those that
+// the server subscribed.
 func (s *session) authenticate(id uint32, token string) {
 	caller, err := s.gw.cfg.Verifier.Verify(token, time.Now())
 	before := s.caller.Load()
@@ -112,19 +114,27 @@ func (s *session) authenticate(id uint32, token string) {
 		s.answer(id, room.Errorf(room.Denied, room.ReasonOtherUser, "the token is of another user"))
 		return
 	}
+	counts := false
 	if before == nil {
-		s.welcome(caller)
+		counts = s.welcome(caller)
 	} else {
-		s.gw.roster.identify(s, caller)
+		counts = s.identify(caller)
+	}
+	if !counts {
+		return
 	}
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{
 		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
 	}})
 	s.subscribeQueries()
 	for _, name := range s.rooms.names() {
-		if !caller.MaySubscribe(name) {
+		if !caller.MaySubscribe(name) && !s.rooms.isGiven(name) {
 			s.leave(0, name)
 		}
+	}
+	s.recheckPresence()
+	if before != nil && before.User != caller.User {
+		s.rooms.renamed()
 	}
 }
 
@@ -137,7 +147,9 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 		return room.Errorf(room.Denied, room.ReasonForbidden, "the token does not allow this room")
 	}
 	if r.GetPresence() {
-		return room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "subscribe.presence is not served yet")
+		if err := s.mayPresence(name); err != nil {
+			return err
+		}
 	}
 	var after room.Position
 	policy := s.gw.cfg.Policies.Of(name)
@@ -153,12 +165,13 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 	if err != nil {
 		return err
 	}
-	s.enter(id, name, c, pos)
+	s.enter(id, name, c, pos, r.GetPresence())
 	return nil
 }
 
-// enter lets a cursor that waits in its room begin. Subscribing again moves the place.
-func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
+// enter lets a cursor that waits in its room begin. Subscribing again moves the place. The
+// frames of a watch come after `subscribed`.
+func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position, watch bool) {
 	r := &s.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,9 +180,16 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 		return
 	}
 	if old := r.getLocked(name); old != nil {
-		old.Leave()
+		c.Succeed(old)
 	}
-	r.putLocked(c)
+	s.beginLocked(id, c, pos)
+	s.watchLocked(name, watch)
+}
+
+// beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
+func (s *session) beginLocked(id uint32, c *hub.Cursor, pos room.Position) {
+	s.rooms.putLocked(c)
+	name := c.Room()
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
@@ -214,7 +234,9 @@ func (s *session) leave(id uint32, name room.Name) bool {
 		return false
 	}
 	c.Leave()
+	s.rooms.unwatchLocked(name)
 	s.rooms.deleteLocked(name)
+	delete(s.rooms.given, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})

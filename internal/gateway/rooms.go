@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -15,7 +16,10 @@ type rooms struct {
 	mu    sync.Mutex                // guards what follows
 	one   *hub.Cursor               // the first, while it is alone: most sockets have one room
 	of    map[room.Name]*hub.Cursor // all, once there are more
+	given map[room.Name]struct{}    // of them, those that the server subscribed; nil = none
 	ended bool                      // no more come in
+
+	watches map[room.Name]*presence.Watch // of them, those whose members the peer is told of; nil = none
 }
 
 // getLocked returns the cursor of a room; nil if the socket is not in it. The lock is held,
@@ -87,13 +91,43 @@ func (r *rooms) names() []room.Name {
 	return list
 }
 
+// isGiven reports whether the server subscribed a room: then it does not depend on the
+// token.
+func (r *rooms) isGiven(name room.Name) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, given := r.given[name]
+	return given
+}
+
+// give notes that the server wants the socket in a room, if it is there.
+func (r *rooms) give(name room.Name) (in bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.getLocked(name) == nil {
+		return false
+	}
+	r.giveLocked(name)
+	return true
+}
+
+func (r *rooms) giveLocked(name room.Name) {
+	if r.given == nil {
+		r.given = make(map[room.Name]struct{})
+	}
+	r.given[name] = struct{}{}
+}
+
 // end leaves every room for good. It may be called again.
 func (r *rooms) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
 	for c := range r.allLocked() {
-		c.Leave()
+		c.Close()
 	}
-	r.one, r.of = nil, nil
+	for _, w := range r.watches {
+		w.Stop()
+	}
+	r.one, r.of, r.given, r.watches = nil, nil, nil, nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -108,24 +109,54 @@ type Session struct {
 }
 
 // Sessions returns the open sockets of a user, or of all users if it is empty, sorted
-// by user and connection. Sockets that have not authenticated yet are not among them.
+// by user and connection. Sockets that have not authenticated yet, or are closing, are
+// not among them.
 func (g *Gateway) Sessions(user string) []Session {
+	list, _ := g.SessionsAfter("", "", user, "", math.MaxInt-1)
+	return list
+}
+
+// SessionsAfter is [Gateway.Sessions] of those that follow a user and connection, in a
+// room if one is named, and at most limit. more says that others follow.
+func (g *Gateway) SessionsAfter(afterUser, afterConnection, user string, in room.Name, limit int) (list []Session, more bool) {
 	sessions := g.roster.of(user)
 	if user == "" {
 		sessions = g.roster.all()
 	}
-	list := make([]Session, 0, len(sessions))
+	after := listed{afterUser, afterConnection, nil}
+	var first []listed // no more than twice the page, so that a page of many sorts few
 	for _, s := range sessions {
-		if s.caller.Load() != nil {
-			list = append(list, s.describe())
+		at := listed{s.User(), s.id, s}
+		if at.user == "" || s.out.closing() || at.compare(after) <= 0 {
+			continue
+		}
+		if there, _ := s.rooms.has(in); in != "" && !there {
+			continue
+		}
+		if first = append(first, at); len(first)/2 > limit {
+			slices.SortFunc(first, listed.compare)
+			first = first[:limit+1]
 		}
 	}
-	slices.SortFunc(list, func(a, b Session) int {
-		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Connection, b.Connection))
-	})
-	return list
+	slices.SortFunc(first, listed.compare)
+	if more = len(first) > limit; more {
+		first = first[:limit]
+	}
+	for _, at := range first {
+		s := at.session
+		list = append(list, Session{
+			Connection: s.id, User: at.user, Remote: s.remote, Connected: g.began.Add(time.Duration(s.since)), Rooms: s.rooms.names(),
+		})
+	}
+	return list, more
 }
 
-func (s *session) describe() Session {
-	return Session{Connection: s.id, User: s.User(), Remote: s.remote, Connected: s.gw.began.Add(time.Duration(s.since)), Rooms: s.rooms.names()}
+// listed is where a session stands in a list.
+type listed struct {
+	user, connection string
+	session          *session
+}
+
+func (p listed) compare(q listed) int {
+	return cmp.Or(cmp.Compare(p.user, q.user), cmp.Compare(p.connection, q.connection))
 }

@@ -48,7 +48,8 @@ type session struct {
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
 	resumed  atomic.Int64 // when it last stopped doing so, an instant
-	told     atomic.Bool  // the peer knows that this node is draining
+	leaves   atomic.Bool  // it is to move to another node
+	told     atomic.Bool  // the peer knows that
 	received atomic.Int64 // bytes
 	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
@@ -127,6 +128,9 @@ func (s *session) User() string {
 	return ""
 }
 
+// Connection names the socket in the cluster.
+func (s *session) Connection() string { return s.id }
+
 // Format is how the socket's frames are written.
 func (s *session) Format() wire.Format { return s.format }
 
@@ -153,12 +157,22 @@ func (s *session) ready() {
 	s.signal()
 }
 
-// shut begins to close the socket; the first call counts. What is queued before it
-// is still written, for a second at most.
-func (s *session) shut(how closing) {
-	if s.out.close(how) {
-		s.signal()
+// shut begins to close the socket; the first call counts, and it reports whether this is
+// it. What is queued before it is still written, for a second at most.
+func (s *session) shut(how closing) bool {
+	if !s.out.close(how) {
+		return false
 	}
+	s.signal()
+	return true
+}
+
+// cut is shut, and takes the socket out of its rooms: when it returns no message is
+// handed to it any more, but for one that is being written just now.
+func (s *session) cut(how closing) bool {
+	first := s.shut(how)
+	s.rooms.end()
+	return first
 }
 
 // gone ends a socket whose peer is gone: nothing more can be written.

@@ -40,7 +40,7 @@ func (g *Gateway) judge(r *http.Request) (*admission, *refusal) {
 	if fault := checkHandshake(r); fault != nil {
 		return nil, &refusal{fault.status, room.ReasonHandshake, fault.msg}
 	}
-	if g.drain.begun() {
+	if g.drain.refuses.Load() {
 		return nil, &refusal{http.StatusServiceUnavailable, room.ReasonDraining, "this node is draining, connect to another"}
 	}
 	if !g.origins.allows(r) {

@@ -10,8 +10,11 @@ import (
 
 // Subscriber is who owns cursors: a socket. All its cursors are of one lane.
 type Subscriber interface {
-	// User is whose socket it is, for exclude_user.
+	// User is whose socket it is, for exclude_user and for those who ask who is there.
 	User() string
+	// Connection names the socket in the cluster; empty if it is none: then its cursors
+	// are no members of their rooms.
+	Connection() string
 	// Format is how its frames are written.
 	Format() wire.Format
 	// Lane serves its cursors.
@@ -37,7 +40,12 @@ type Cursor struct {
 
 	left atomic.Bool
 
-	index int32 // in part.cursors, or notWalking; guarded by the room's lock
+	// guarded by the room's lock
+	index   int32  // in part.cursors, or notWalking
+	member  int32  // in room.members, or notMember
+	since   uint32 // when it became a member: sinceUnits after Hub.begun
+	reading bool   // it is served from the log
+	joined  uint64 // the head's sequence then
 
 	// owned by the lane's goroutine after Start
 	spot   spot
@@ -45,7 +53,10 @@ type Cursor struct {
 	resume *resume // nil: there is nothing special about what comes next
 }
 
-const notWalking = -1
+const (
+	notWalking = -1
+	notMember  = -1
+)
 
 // place says where a cursor is served from.
 type place uint8
@@ -92,25 +103,32 @@ func (c *Cursor) Start() {
 	r := c.part.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case c.left.Load():
-	case c.resume == nil && c.spot.next == r.ring.end:
+	if c.left.Load() {
+		return
+	}
+	r.enter(c)
+	if c.resume == nil && c.spot.next == r.ring.end {
 		c.part.add(c)
-	default:
+	} else {
 		c.sub.Behind(c)
 	}
 }
 
 // Leave ends the cursor: Deliver is not called for it any more, but for a call that
 // has begun. It may be called again.
-func (c *Cursor) Leave() {
-	if c.takeOut() {
+func (c *Cursor) Leave() { c.leave(room.Unsubscribed) }
+
+// Close is Leave because the subscriber has ended.
+func (c *Cursor) Close() { c.leave(room.Closed) }
+
+func (c *Cursor) leave(why room.LeaveReason) {
+	if c.takeOut(why) {
 		c.part.room.hub.release(c.part.room)
 	}
 }
 
 // takeOut takes the cursor out of its room and reports whether it was there.
-func (c *Cursor) takeOut() bool {
+func (c *Cursor) takeOut(why room.LeaveReason) bool {
 	r := c.part.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,6 +137,7 @@ func (c *Cursor) takeOut() bool {
 	}
 	c.part.remove(c)
 	r.formats[c.format]--
+	r.quit(c, why)
 	return true
 }
 

@@ -40,12 +40,14 @@ const idleAfter = 30 * time.Second
 
 // Hub is this node's rooms. Safe for concurrent use.
 type Hub struct {
-	cfg   Config // static
+	cfg   Config    // static
+	begun time.Time // static
 	shelf shelf
 	reads reads
 
-	mu    sync.Mutex
-	rooms map[room.Name]*Room // guarded by mu
+	mu      sync.Mutex
+	rooms   map[room.Name]*Room  // guarded by mu
+	watches map[room.Name]*watch // guarded by mu
 
 	warmMu  sync.Mutex // guards what follows; after Room.mu
 	warm    []*Room    // whose ring may hold something
@@ -63,7 +65,7 @@ func New(cfg Config) *Hub {
 	if cfg.PageBytes == 0 {
 		cfg.PageBytes = 32 << 20
 	}
-	h := &Hub{cfg: cfg, rooms: make(map[room.Name]*Room)}
+	h := &Hub{cfg: cfg, begun: time.Now(), rooms: make(map[room.Name]*Room), watches: make(map[room.Name]*watch)}
 	h.shelf.maxBytes = cfg.PageBytes
 	h.reads.hub = h
 	h.reads.ctx, h.reads.end = context.WithCancel(context.Background())
@@ -98,6 +100,7 @@ func (h *Hub) hold(name room.Name) *Room {
 	fresh := r == nil
 	if fresh {
 		r = newRoom(name, h)
+		r.watch = h.watches[name]
 		h.rooms[name] = r
 		h.cfg.Metrics.Rooms.Inc()
 	}

@@ -74,6 +74,9 @@ type world struct {
 	t     testing.TB
 	lane  *Lane
 	parts []*Part
+
+	readers int // joined
+
 	mu    sync.Mutex
 	turns []*Cursor
 }
@@ -128,6 +131,7 @@ func now() time.Time { return time.Unix(1_700_000_100, 0) }
 type reader struct {
 	w      *world
 	user   string
+	name   string // of its connection
 	format wire.Format
 	room   int // frames that it takes; 0 = all, -1 = none
 	got    []string
@@ -138,6 +142,7 @@ type reader struct {
 }
 
 func (r *reader) User() string        { return r.user }
+func (r *reader) Connection() string  { return r.name }
 func (r *reader) Format() wire.Format { return r.format }
 func (r *reader) Lane() *Lane         { return r.w.lane }
 
@@ -172,7 +177,8 @@ func (r *reader) Deliver(c *Cursor, frames [][]byte) int {
 // join makes a started cursor of a new reader.
 func (w *world) join(name room.Name, after room.Position) (*Cursor, *reader) {
 	w.t.Helper()
-	r := &reader{w: w, user: "ann"}
+	w.readers++
+	r := &reader{w: w, user: "ann", name: fmt.Sprint("c", w.readers)}
 	c, pos, err := w.Join(w.t.Context(), time.Now().Add(time.Minute), name, after, r)
 	if err != nil {
 		w.t.Fatalf("join: %v", err)

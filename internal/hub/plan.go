@@ -48,6 +48,7 @@ func (p *plan) make(c *Cursor, limit int, now time.Time) State {
 			state = p.fromLog()
 		}
 	}
+	c.reading = p.spot.place == inLog
 	return state
 }
 

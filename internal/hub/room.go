@@ -34,6 +34,9 @@ type Room struct {
 	parts   []*Part           // of the lanes that have had a cursor here; few
 	formats [wire.Formats]int // cursors by the format of their frames
 	last    time.Time         // when the newest message came
+	members []*Cursor         // those of sockets, started
+	watch   *watch            // is told of members; nil = nobody is
+	moved   chan struct{}     // not nil: who waits for the head; closed when it moves
 }
 
 func newRoom(name room.Name, h *Hub) *Room {
@@ -127,6 +130,7 @@ func (r *Room) Stands(head room.Position) {
 		return
 	}
 	r.head, r.known = head, room.Position{Epoch: head.Epoch}
+	r.movedOn()
 	if r.ring.first == r.ring.end {
 		r.ring.clear(head, false)
 	}
@@ -145,6 +149,7 @@ func (r *Room) Append(m *room.Message) {
 		return
 	}
 	r.head, r.known, r.last = m.Position, m.Position, now
+	r.movedOn()
 	e := entry{msg: m}
 	for f, cursors := range r.formats {
 		if cursors > 0 {
@@ -173,7 +178,13 @@ func (r *Room) Purged(marker room.Position) {
 
 // restart empties the ring and lets the room go on after a gap.
 func (r *Room) restart(g gap, torn bool) {
+	if r.head.Epoch != g.goesOn.Epoch {
+		for _, c := range r.members { // who was there came before whatever the other log has
+			c.joined = 0
+		}
+	}
 	r.head, r.known, r.last = g.goesOn, g.goesOn, time.Now()
+	r.movedOn()
 	r.ring.clear(g.goesOn, torn)
 	r.hub.shelf.drop(r)
 	r.push(entry{gap: &g})
@@ -241,7 +252,7 @@ func (r *Room) part(l *Lane) *Part {
 func (r *Room) join(after room.Position, sub Subscriber) (*Cursor, room.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &Cursor{sub: sub, part: r.part(sub.Lane()), format: sub.Format(), index: notWalking}
+	c := &Cursor{sub: sub, part: r.part(sub.Lane()), format: sub.Format(), index: notWalking, member: notMember}
 	c.spot = spot{next: r.ring.end, at: r.head}
 	r.formats[c.format]++
 	switch {
@@ -253,9 +264,9 @@ func (r *Room) join(after room.Position, sub Subscriber) (*Cursor, room.Position
 		return c, room.Position{}
 	}
 	c.resume = &resume{head: r.head}
-	c.spot.at, c.spot.place = after, inLog
+	c.spot.at, c.spot.place, c.reading = after, inLog, true
 	if next, ok := r.ring.find(after); ok {
-		c.spot.place, c.spot.next = inRing, next
+		c.spot.place, c.spot.next, c.reading = inRing, next, false
 	}
 	return c, after
 }

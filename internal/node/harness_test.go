@@ -37,6 +37,10 @@ type frame struct {
 	Pong       *struct{}      `json:"pong"`
 	Degraded   *degradedFrame `json:"degraded"`
 	Restored   *struct{}      `json:"restored"`
+	Members    *membersFrame  `json:"members"`
+	Join       *memberFrame   `json:"join"`
+	Leave      *memberFrame   `json:"leave"`
+	Reconnect  *reconnect     `json:"reconnect"`
 }
 
 type welcomeFrame struct{ User, Node string }
@@ -48,6 +52,17 @@ type gapFrame struct{ Room, After, Reason, Position string }
 type errorFrame struct{ Code, Reason, Field string }
 
 type degradedFrame struct{ Reason string }
+
+type memberFrame struct{ Room, User, Connection, Node, Reason string }
+
+type membersFrame struct {
+	Room               string
+	Members            []memberFrame
+	Connections, Users int
+	Complete           bool
+	MissingNodes       []string
+}
+type reconnect struct{ WithinMs int }
 
 type published struct {
 	ID                string
@@ -93,7 +108,7 @@ func dial(t testing.TB, n *nodetest.Node, token string) *socket {
 // token is one of the user's with all rights in all rooms.
 func token(t testing.TB, user string) string {
 	t.Helper()
-	all := []string{auth.RightSubscribe, auth.RightPublish}
+	all := []string{auth.RightSubscribe, auth.RightPublish, auth.RightPresence}
 	text, err := auth.Mint([]byte(nodetest.Key), auth.Claims{
 		User: user, Rooms: map[string][]string{"*": all}, Expires: time.Now().Add(time.Hour),
 	})
@@ -111,9 +126,14 @@ func (s *socket) next() frame {
 	if err != nil {
 		s.t.Fatalf("read frame: %v", err)
 	}
+	return parse(s.t, data)
+}
+
+func parse(t testing.TB, data []byte) frame {
+	t.Helper()
 	var f frame
 	if err := json.Unmarshal(data, &f); err != nil {
-		s.t.Fatalf("frame %s: %v", data, err)
+		t.Fatalf("frame %s: %v", data, err)
 	}
 	return f
 }

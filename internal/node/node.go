@@ -11,20 +11,20 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/api"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bus"
+	"github.com/roomcast/roomcast/internal/connections"
 	"github.com/roomcast/roomcast/internal/embednats"
 	"github.com/roomcast/roomcast/internal/gateway"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
+	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
 )
-
-// closeTime is the part of the drain window that closing the last sockets may take.
-const closeTime = 2 * time.Second
 
 // stopTimeout bounds what comes after the sockets have gone: open gRPC calls.
 const stopTimeout = 5 * time.Second
@@ -40,6 +40,10 @@ type Node struct {
 	admin    *admin
 	httpTLS  *tls.Config
 	grpcTLS  *tls.Config
+
+	serving atomic.Pointer[gateway.Gateway] // nil until there is one
+	drains  chan time.Duration              // how long a drain that is asked for may take
+	drained chan struct{}                   // closed when no drain can be asked for any more
 }
 
 // New checks the configuration without touching network or disk, but for the key
@@ -51,7 +55,7 @@ func New(cfg Config, logger *slog.Logger) (*Node, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, metrics: metrics.New()}
+	n := &Node{cfg: cfg, metrics: metrics.New(), drains: make(chan time.Duration), drained: make(chan struct{})}
 	n.log = logger.With("node", cfg.Node)
 	n.ready = newReadiness(n.log)
 	var err error
@@ -87,14 +91,16 @@ type parts struct {
 	embedded *embednats.Server // nil with an external NATS
 	bus      *bus.Bus
 	hub      *hub.Hub
+	presence *presence.Presence
 	gateway  *gateway.Gateway
 	api      *api.Server
 	http     *http.Server
 }
 
-// Run starts the node and serves until ctx ends, then drains and returns nil. An
-// error before OnReady is one of configuration or environment; one after it is a
-// failure that ended the node, such as NATS closing the connection for good.
+// Run starts the node and serves until ctx ends or Drain is called, then drains and
+// returns nil. An error before OnReady is one of configuration or environment; one
+// after it is a failure that ended the node, such as NATS closing the connection for
+// good.
 func (n *Node) Run(ctx context.Context) error {
 	lis, err := n.cfg.listen()
 	if err != nil {
@@ -129,14 +135,18 @@ func (n *Node) Run(ctx context.Context) error {
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
 	servers.Go(func() { n.ready.watch(watchCtx, p.reasons) })
 	servers.Go(func() { afterStorms(watchCtx, p.gateway.Turnover, debug.FreeOSMemory) })
+	window := time.Duration(0) // without a bus there is nothing to wait for
+	n.serving.Store(p.gateway)
 	if err = n.announce(lis); err == nil {
 		select {
 		case <-ctx.Done():
+			window = n.cfg.DrainWindow
+		case window = <-n.drains:
 		case err = <-failed:
 		case err = <-p.bus.Fatal():
 		}
 	}
-	n.drain(p, err == nil)
+	n.drain(ctx, p, window)
 	return err
 }
 
@@ -155,22 +165,32 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		return p, err
 	}
 	p.hub = hub.New(hub.Config{Policies: n.policies, Source: source{p.bus}, Log: p.bus, Metrics: n.metrics, Logger: n.log})
-	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub)); err != nil {
+	p.presence = n.newPresence(p.bus, p.hub)
+	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub, p.presence)); err != nil {
+		return p, err
+	}
+	if err = p.presence.Answer(sockets{Gateway: p.gateway, node: n.cfg.Node}); err != nil {
+		return p, err
+	}
+	conns, err := connections.New(ctx, p.bus, p.gateway, n.log)
+	if err != nil {
 		return p, err
 	}
 	p.http = newHTTPServer(p.gateway.Handler())
 	p.http.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	p.api, err = api.NewServer(api.Config{
-		Policies:   n.policies,
-		Publisher:  publisher{p.bus},
-		Log:        p.bus,
-		Rooms:      p.hub,
-		Verifier:   n.verifier,
-		Anonymous:  n.anonymousRPC(),
-		Reflection: n.cfg.Reflection,
-		TLS:        n.grpcTLS,
-		Metrics:    n.metrics,
-		Logger:     n.log,
+		Policies:    n.policies,
+		Publisher:   publisher{p.bus},
+		Log:         p.bus,
+		Rooms:       p.hub,
+		Presence:    p.presence,
+		Connections: conns,
+		Verifier:    n.verifier,
+		Anonymous:   n.anonymousRPC(),
+		Reflection:  n.cfg.Reflection,
+		TLS:         n.grpcTLS,
+		Metrics:     n.metrics,
+		Logger:      n.log,
 	})
 	return p, err
 }
@@ -199,6 +219,9 @@ func (p *parts) stop() {
 	}
 	if p.gateway != nil {
 		p.gateway.Drain(context.Background(), 0)
+	}
+	if p.presence != nil {
+		p.presence.Close()
 	}
 	if p.hub != nil {
 		p.hub.Close()
@@ -229,28 +252,6 @@ func (n *Node) announce(lis listeners) error {
 		n.cfg.OnReady(addrs)
 	}
 	return nil
-}
-
-// drain moves the sockets elsewhere before anything stops: readiness off first, so
-// that nothing new comes, sockets told and closed, then what is left of the calls.
-func (n *Node) drain(p *parts, asked bool) {
-	n.ready.fix("draining")
-	p.bus.SetDraining()
-	if n.cfg.ReadyFile != "" {
-		_ = os.Remove(n.cfg.ReadyFile) // nobody waits for it any more
-	}
-	window := n.cfg.DrainWindow
-	if !asked {
-		window = 0 // without a bus there is nothing to wait for
-	}
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), window)
-	defer cancel()
-	var calls sync.WaitGroup
-	calls.Go(func() { p.api.Stop(ctx) }) // streams are told at once; new calls go elsewhere
-	p.gateway.Drain(ctx, max(window-closeTime, window/2))
-	calls.Wait()
-	n.log.Info("drained", "duration", time.Since(began).Round(time.Millisecond).String())
 }
 
 func (n *Node) natsKind() string {

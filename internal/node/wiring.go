@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
+
 	"github.com/roomcast/roomcast/internal/api"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/embednats"
 	"github.com/roomcast/roomcast/internal/gateway"
 	"github.com/roomcast/roomcast/internal/hub"
+	"github.com/roomcast/roomcast/internal/presence"
 )
 
 // The parts declare what they use; these fit the bus to it.
@@ -20,6 +23,48 @@ func (s source) Listen(r *hub.Room) (stop func()) { return s.bus.Listen(r.Name, 
 type publisher struct{ *bus.Bus }
 
 func (p publisher) NewSequence() api.Sequence { return p.Bus.NewSequence() }
+
+// cluster is the bus as presence sees it.
+type cluster struct{ *bus.Bus }
+
+func (c cluster) Ask(ctx context.Context, kind string, question []byte, take func(node string, part []byte)) presence.Attendance {
+	return presence.Attendance(c.Bus.Ask(ctx, kind, question, take))
+}
+
+func (c cluster) Nodes() []presence.Node {
+	members := c.Members()
+	nodes := make([]presence.Node, 0, len(members))
+	for _, m := range members {
+		nodes = append(nodes, presence.Node{Name: m.Node, Incarnation: m.Incarnation, Since: m.Since, Draining: m.Draining})
+	}
+	return nodes
+}
+
+// sockets is the gateway as presence sees it.
+type sockets struct {
+	*gateway.Gateway
+	node string
+}
+
+func (s sockets) SocketsOf(user string) []presence.Socket {
+	if user == "" {
+		return nil // the gateway would list everybody's
+	}
+	var list []presence.Socket
+	for _, open := range s.Sessions(user) {
+		list = append(list, presence.Socket{
+			Connection: open.Connection, Node: s.node, Connected: open.Connected, Rooms: open.Rooms,
+		})
+	}
+	return list
+}
+
+func (n *Node) newPresence(b *bus.Bus, rooms *hub.Hub) *presence.Presence {
+	return presence.New(presence.Config{
+		Node: n.cfg.Node, Version: n.cfg.Version, Policies: n.policies,
+		Asker: cluster{b}, Teller: b, Rooms: rooms, NotReady: n.ready.reasons, Logger: n.log,
+	})
+}
 
 func (n *Node) busConfig(embedded *embednats.Server) bus.Config {
 	c := bus.Config{
@@ -41,11 +86,12 @@ func (n *Node) busConfig(embedded *embednats.Server) bus.Config {
 	return c
 }
 
-func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub) gateway.Config {
+func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub, p *presence.Presence) gateway.Config {
 	c := gateway.Config{
 		Node:           n.cfg.Node,
 		Version:        n.cfg.Version,
 		Hub:            rooms,
+		Presence:       p,
 		NewSequence:    func() gateway.Sequence { return b.NewSequence() },
 		Verifier:       n.verifier,
 		Policies:       n.policies,

@@ -22,6 +22,7 @@ const Key = "nodetest-key-nodetest-key-nodetest-key"
 type Node struct {
 	node.Addrs
 	t      testing.TB
+	made   *node.Node
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // of Run; valid once done is closed
@@ -85,6 +86,7 @@ func StartLogging(t testing.TB, cfg node.Config, logs slog.Handler) *Node {
 	if err != nil {
 		t.Fatalf("node: %v", err)
 	}
+	n.made = made
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	go func() {
@@ -108,6 +110,12 @@ func (n *Node) Stop() error {
 	<-n.done
 	return n.err
 }
+
+// Drain is the node's own; Stop waits for its end.
+func (n *Node) Drain(over time.Duration) (sockets int) { return n.made.Drain(over) }
+
+// Done is closed when the node's Run has returned.
+func (n *Node) Done() <-chan struct{} { return n.done }
 
 // Dial opens a gRPC connection to the node. It ends with the test.
 func (n *Node) Dial(t testing.TB) *grpc.ClientConn {

@@ -270,7 +270,8 @@ type DisconnectRequest struct {
 	//	*DisconnectRequest_Connection
 	//	*DisconnectRequest_Room
 	Target isDisconnectRequest_Target `protobuf_oneof:"target"`
-	// A word for the close frame, at most 64 bytes.
+	// A word for the close frame, behind DISCONNECTED: letters, digits and _-.: , at most
+	// 64 bytes.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -494,7 +495,8 @@ func (x *SubscribeRequest) GetRoom() string {
 // SubscribeResponse counts what was subscribed.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sockets subscribed.
+	// Sockets that came into the room. One that was there already stays where it is and
+	// does not count.
 	Connections uint32 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
 	// False if a live node did not answer.
 	Complete bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
@@ -684,7 +686,10 @@ type RevokeTokensRequest struct {
 	//	*RevokeTokensRequest_User
 	//	*RevokeTokensRequest_TokenId
 	Target isRevokeTokensRequest_Target `protobuf_oneof:"target"`
-	// Only tokens issued before this moment; absent means now.
+	// Only tokens issued before this moment, by their iat; a token without iat counts as
+	// issued before. It is at most 30 s ahead. An iat has whole seconds, so that all of the
+	// moment's second counts as before. Absent means now for a user, and any time for a
+	// token_id.
 	IssuedBefore  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=issued_before,json=issuedBefore,proto3" json:"issued_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -30,19 +30,33 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ConnectionService acts on users' sockets from the server's side.
+// ConnectionService acts on users' sockets from the server's side. Every call asks all
+// live nodes and says whether all of them answered.
+//
+// A caller needs "connections" in the rpc claim of its token and is bounded by the
+// rooms claim. A user stands for its personal room, user:<id>: what names a user needs
+// a pattern that matches that room; what may meet every user needs user:* or a shorter
+// pattern.
 type ConnectionServiceClient interface {
-	// ListConnections lists open sockets, a page at a time.
+	// ListConnections lists open sockets, a page at a time. With a room the caller needs
+	// that room, else the user, else all users. Of a connection's rooms it sees those that
+	// its own patterns match.
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
-	// Disconnect closes the sockets of a user, one connection, or all of a room.
+	// Disconnect closes the sockets of a user, one connection, or all of a room, with
+	// 4403: their clients stop. By connection the caller needs all users. When it returns
+	// they are in no room any more. Who has a good token may connect again.
 	Disconnect(ctx context.Context, in *DisconnectRequest, opts ...grpc.CallOption) (*DisconnectResponse, error)
-	// Subscribe subscribes a user's open sockets to a room. It is not remembered:
-	// sockets opened later are not subscribed.
+	// Subscribe subscribes a user's open sockets to a room from now on, whatever their
+	// tokens allow. The caller needs the room. It is not remembered: sockets opened later
+	// are not subscribed. A refreshed token does not end it.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (*SubscribeResponse, error)
-	// Unsubscribe takes a user's open sockets out of a room. It is not remembered.
+	// Unsubscribe takes a user's open sockets out of a room. The caller needs the room.
+	// It is not remembered.
 	Unsubscribe(ctx context.Context, in *UnsubscribeRequest, opts ...grpc.CallOption) (*UnsubscribeResponse, error)
-	// RevokeTokens refuses tokens from now on and closes the sockets they opened. It
-	// is kept until the tokens expire.
+	// RevokeTokens refuses tokens from now on and closes the sockets they opened, with
+	// 4401. It is kept until the tokens expire; a node that does not answer learns it
+	// when it comes back, one that starts learns it before it serves. By token_id the
+	// caller needs all users. UNAVAILABLE: it may not be kept, revoke again.
 	RevokeTokens(ctx context.Context, in *RevokeTokensRequest, opts ...grpc.CallOption) (*RevokeTokensResponse, error)
 }
 
@@ -108,19 +122,33 @@ func (c *connectionServiceClient) RevokeTokens(ctx context.Context, in *RevokeTo
 // All implementations must embed UnimplementedConnectionServiceServer
 // for forward compatibility.
 //
-// ConnectionService acts on users' sockets from the server's side.
+// ConnectionService acts on users' sockets from the server's side. Every call asks all
+// live nodes and says whether all of them answered.
+//
+// A caller needs "connections" in the rpc claim of its token and is bounded by the
+// rooms claim. A user stands for its personal room, user:<id>: what names a user needs
+// a pattern that matches that room; what may meet every user needs user:* or a shorter
+// pattern.
 type ConnectionServiceServer interface {
-	// ListConnections lists open sockets, a page at a time.
+	// ListConnections lists open sockets, a page at a time. With a room the caller needs
+	// that room, else the user, else all users. Of a connection's rooms it sees those that
+	// its own patterns match.
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
-	// Disconnect closes the sockets of a user, one connection, or all of a room.
+	// Disconnect closes the sockets of a user, one connection, or all of a room, with
+	// 4403: their clients stop. By connection the caller needs all users. When it returns
+	// they are in no room any more. Who has a good token may connect again.
 	Disconnect(context.Context, *DisconnectRequest) (*DisconnectResponse, error)
-	// Subscribe subscribes a user's open sockets to a room. It is not remembered:
-	// sockets opened later are not subscribed.
+	// Subscribe subscribes a user's open sockets to a room from now on, whatever their
+	// tokens allow. The caller needs the room. It is not remembered: sockets opened later
+	// are not subscribed. A refreshed token does not end it.
 	Subscribe(context.Context, *SubscribeRequest) (*SubscribeResponse, error)
-	// Unsubscribe takes a user's open sockets out of a room. It is not remembered.
+	// Unsubscribe takes a user's open sockets out of a room. The caller needs the room.
+	// It is not remembered.
 	Unsubscribe(context.Context, *UnsubscribeRequest) (*UnsubscribeResponse, error)
-	// RevokeTokens refuses tokens from now on and closes the sockets they opened. It
-	// is kept until the tokens expire.
+	// RevokeTokens refuses tokens from now on and closes the sockets they opened, with
+	// 4401. It is kept until the tokens expire; a node that does not answer learns it
+	// when it comes back, one that starts learns it before it serves. By token_id the
+	// caller needs all users. UNAVAILABLE: it may not be kept, revoke again.
 	RevokeTokens(context.Context, *RevokeTokensRequest) (*RevokeTokensResponse, error)
 	mustEmbedUnimplementedConnectionServiceServer()
 }

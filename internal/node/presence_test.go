@@ -1,0 +1,346 @@
+package node_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/nodetest"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+// topologies calls test with one node that has its NATS in it, and with three.
+func topologies(t *testing.T, test func(t *testing.T, nodes []*nodetest.Node), changes ...nodetest.Config) {
+	t.Helper()
+	t.Run("one", func(t *testing.T) {
+		t.Parallel()
+		test(t, nodetest.Start(t, 1, changes...))
+	})
+	t.Run("three", func(t *testing.T) {
+		t.Parallel()
+		test(t, together(t, nodetest.Start(t, 3, append(changes, nodetest.OnNATS(nodetest.StartNATS(t).URL))...)))
+	})
+}
+
+// together waits until all nodes know of each other, and that there are no others.
+func together(t testing.TB, nodes []*nodetest.Node) []*nodetest.Node {
+	t.Helper()
+	for _, n := range nodes {
+		ask := asking(t, n)
+		nodetest.Eventually(t, patience, n.Node+" knows the others", func() bool {
+			resp, err := ask.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{Room: "any"})
+			return err == nil && resp.GetComplete() && len(listNodes(t, n)) == len(nodes)
+		})
+	}
+	return nodes
+}
+
+func listNodes(t testing.TB, n *nodetest.Node) []*roomcastv1.Node {
+	t.Helper()
+	resp, err := roomcastv1.NewClusterServiceClient(n.Dial(t)).ListNodes(bounded(t), &roomcastv1.ListNodesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetNodes()
+}
+
+// who is one who asks a node about presence.
+type who struct {
+	roomcastv1.PresenceServiceClient
+	t testing.TB
+}
+
+func asking(t testing.TB, n *nodetest.Node) who {
+	t.Helper()
+	return who{roomcastv1.NewPresenceServiceClient(n.Dial(t)), t}
+}
+
+// members lists a room by pages of a size: "user@node". Every page must be complete.
+func (w who) members(name string, size int32) (list []string) {
+	w.t.Helper()
+	req := &roomcastv1.ListMembersRequest{Room: name, PageSize: size}
+	for {
+		resp, err := w.ListMembers(bounded(w.t), req)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if !resp.GetComplete() || len(resp.GetMissingNodes()) > 0 || len(resp.GetMembers()) > int(size) {
+			w.t.Fatalf("a page: %v", resp)
+		}
+		for _, m := range resp.GetMembers() {
+			if m.GetConnection() == "" || time.Since(m.GetSince().AsTime()).Abs() > time.Minute {
+				w.t.Errorf("member %v", m)
+			}
+			list = append(list, m.GetUser()+"@"+m.GetNode())
+		}
+		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+			return list
+		}
+	}
+}
+
+// count is a room's "connections/users". The answer must be complete.
+func (w who) count(name string) string {
+	w.t.Helper()
+	resp, err := w.GetRoom(bounded(w.t), &roomcastv1.GetRoomRequest{Room: name})
+	if err != nil || !resp.GetComplete() {
+		w.t.Fatalf("room: %v, %v", resp, err)
+	}
+	return fmt.Sprint(resp.GetConnections(), "/", resp.GetUsers())
+}
+
+func TestPresenceQueries(t *testing.T) {
+	t.Parallel()
+	topologies(t, func(t *testing.T, nodes []*nodetest.Node) {
+		at := func(i int) *nodetest.Node { return nodes[i%len(nodes)] }
+		var sockets []*socket
+		for i, user := range []string{"ann", "ann", "bob"} {
+			s := dial(t, at(i), token(t, user))
+			s.subscribe("a", "")
+			s.subscribe("a:more", "")
+			sockets = append(sockets, s)
+		}
+		dial(t, at(1), token(t, "carol")).subscribe("b", "")
+		sockets[2].subscribe("a", "") // again: that is no other member
+
+		ask := asking(t, nodes[0])
+		if got := ask.count("a"); got != "3/2" {
+			t.Errorf("room a has %s, want 3 connections of 2 users", got)
+		}
+		if got := ask.count("nobody"); got != "0/0" {
+			t.Errorf("room nobody has %s", got)
+		}
+		want := []string{"ann@" + at(0).Node, "ann@" + at(1).Node, "bob@" + at(2).Node}
+		got := ask.members("a", 1)
+		if got[0] > got[1] { // their connections are random
+			got[0], got[1] = got[1], got[0]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("members (-want +got):\n%s", diff)
+		}
+		if got := ask.members("a", 100); len(got) != 3 {
+			t.Errorf("members in one page: %v", got)
+		}
+		checkRooms(t, ask)
+		checkUser(t, ask, []string{at(0).Node, at(1).Node})
+		checkCluster(t, nodes)
+
+		for _, s := range sockets {
+			s.answer(s.send(`{"unsubscribe":{"room":"a"}}`))
+		}
+		if got := ask.count("a"); got != "0/0" {
+			t.Errorf("room a has %s after all have left", got)
+		}
+	})
+}
+
+// checkRooms lists the rooms by pages of one, and those with a prefix.
+func checkRooms(t *testing.T, ask who) {
+	t.Helper()
+	for prefix, want := range map[string]string{"": "a 3/2, a:more 3/2, b 1/1, ", "a:": "a:more 3/2, ", "c": ""} {
+		got := ""
+		req := &roomcastv1.ListRoomsRequest{Prefix: prefix, PageSize: 1}
+		for {
+			resp, err := ask.ListRooms(bounded(t), req)
+			if err != nil || !resp.GetComplete() {
+				t.Fatalf("rooms: %v, %v", resp, err)
+			}
+			for _, r := range resp.GetRooms() {
+				got += fmt.Sprintf("%s %d/%d, ", r.GetRoom(), r.GetConnections(), r.GetUsers())
+			}
+			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+		}
+		if got != want {
+			t.Errorf("rooms with prefix %q are %q, want %q", prefix, got, want)
+		}
+	}
+}
+
+func checkUser(t *testing.T, ask who, nodes []string) {
+	t.Helper()
+	resp, err := ask.GetUser(bounded(t), &roomcastv1.GetUserRequest{User: "ann"})
+	if err != nil || !resp.GetComplete() {
+		t.Fatalf("user: %v, %v", resp, err)
+	}
+	var got []string
+	for _, c := range resp.GetConnections() {
+		got = append(got, c.GetNode())
+		if diff := cmp.Diff([]string{"a", "a:more"}, c.GetRooms()); diff != "" {
+			t.Errorf("rooms of ann (-want +got):\n%s", diff)
+		}
+		if time.Since(c.GetConnected().AsTime()).Abs() > time.Minute {
+			t.Errorf("connected %v", c.GetConnected().AsTime())
+		}
+	}
+	if diff := cmp.Diff(nodes, got); diff != "" {
+		t.Errorf("ann's nodes (-want +got):\n%s", diff)
+	}
+	resp, err = ask.GetUser(bounded(t), &roomcastv1.GetUserRequest{User: "dave"})
+	if err != nil || !resp.GetComplete() || len(resp.GetConnections()) != 0 {
+		t.Errorf("dave: %v, %v", resp, err)
+	}
+}
+
+// checkCluster looks at nodes and at the room a, which has 3 sockets in all.
+func checkCluster(t *testing.T, nodes []*nodetest.Node) {
+	t.Helper()
+	connections := 0
+	for i, n := range listNodes(t, nodes[0]) {
+		connections += int(n.GetConnections())
+		if n.GetNode() != nodes[i].Node || n.GetVersion() != "test" || len(n.GetNotReady()) != 0 || n.GetDraining() || n.GetRooms() == 0 {
+			t.Errorf("node %d is %v", i, n)
+		}
+	}
+	if connections != 4 {
+		t.Errorf("the nodes have %d connections, want 4", connections)
+	}
+	cluster := roomcastv1.NewClusterServiceClient(nodes[len(nodes)-1].Dial(t))
+	id := publish(t, nodes[0], text("a", "x"))
+	nodetest.Eventually(t, patience, "all nodes stand at the head", func() bool {
+		resp, err := cluster.ExplainRoom(bounded(t), &roomcastv1.ExplainRoomRequest{Room: "a"})
+		if err != nil || !resp.GetComplete() || resp.GetHead() != id || len(resp.GetNodes()) != len(nodes) {
+			t.Fatalf("explain: %v, %v", resp, err)
+		}
+		sockets := 0
+		for _, n := range resp.GetNodes() {
+			if n.GetHead() != id {
+				return false
+			}
+			sockets += int(n.GetConnections())
+		}
+		return sockets == 3
+	})
+	resp, err := cluster.ListNodes(bounded(t), &roomcastv1.ListNodesRequest{PageSize: 1})
+	if err != nil || len(resp.GetNodes()) != 1 || (resp.GetNextPageToken() == "") != (len(nodes) == 1) {
+		t.Errorf("a page of nodes: %v, %v", resp, err)
+	}
+}
+
+// What presence refuses names the field, and what it may not show it does not show.
+func TestPresenceRefusals(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, 1, namespace("quiet", func(p *room.Policy) { p.Presence = false }))[0]
+	dial(t, n, "").subscribe("quiet:1", "")
+	ask := asking(t, n)
+	for want, f := range map[string]func() error{
+		"INVALID_ARGUMENT room is empty; a room name is 1 to 200 bytes": func() error {
+			_, err := ask.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{})
+			return err
+		},
+		"INVALID_ARGUMENT page_size is -1; it must be 0 to 1000": func() error {
+			_, err := ask.ListMembers(bounded(t), &roomcastv1.ListMembersRequest{Room: "a", PageSize: -1})
+			return err
+		},
+		"INVALID_ARGUMENT page_token is no token of a page": func() error {
+			_, err := ask.ListRooms(bounded(t), &roomcastv1.ListRoomsRequest{PageToken: "x"})
+			return err
+		},
+		"INVALID_ARGUMENT user is empty": func() error {
+			_, err := ask.GetUser(bounded(t), &roomcastv1.GetUserRequest{})
+			return err
+		},
+		"FAILED_PRECONDITION the room's namespace has no presence": func() error {
+			_, err := ask.ListMembers(bounded(t), &roomcastv1.ListMembersRequest{Room: "quiet:1"})
+			return err
+		},
+	} {
+		err := f()
+		if got := code(err) + " " + status.Convert(err).Message(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	resp, err := ask.ListRooms(bounded(t), &roomcastv1.ListRoomsRequest{})
+	if err != nil || len(resp.GetRooms()) != 0 {
+		t.Errorf("rooms: %v, %v; one without presence is not listed", resp, err)
+	}
+}
+
+// code is a status code's name as people write it.
+func code(err error) string {
+	switch status.Code(err) {
+	case codes.InvalidArgument:
+		return "INVALID_ARGUMENT"
+	case codes.FailedPrecondition:
+		return "FAILED_PRECONDITION"
+	default:
+		return status.Code(err).String()
+	}
+}
+
+// A receipt counts who was subscribed when its node took the message in, each user once.
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	topologies(t, func(t *testing.T, nodes []*nodetest.Node) {
+		for i, user := range []string{"ann", "ann", "bob", "carol"} {
+			s := dial(t, nodes[i%len(nodes)], token(t, user))
+			s.subscribe("a", "")
+			s.subscribe("eph:a", "")
+		}
+		publisher := roomcastv1.NewPublishServiceClient(nodes[0].Dial(t))
+		want := func(how string, r *roomcastv1.Receipt, connections, users uint32) {
+			t.Helper()
+			if r == nil || r.GetConnections() != connections || r.GetUsers() != users || !r.GetComplete() || len(r.GetMissingNodes()) > 0 {
+				t.Errorf("%s: receipt %v, want %d connections of %d users, complete", how, r, connections, users)
+			}
+		}
+		with := func(name, excluded string) *roomcastv1.PublishRequest {
+			r := text(name, "x")
+			r.Receipt, r.ExcludeUser = true, excluded
+			return r
+		}
+		for name, tt := range map[string]struct {
+			req                *roomcastv1.PublishRequest
+			connections, users uint32
+		}{
+			"all":       {with("a", ""), 4, 3},
+			"excluded":  {with("a", "ann"), 2, 2},
+			"nobody":    {with("b", ""), 0, 0},
+			"ephemeral": {with("eph:a", "bob"), 3, 2},
+		} {
+			resp, err := publisher.Publish(bounded(t), tt.req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(name, resp.GetReceipt(), tt.connections, tt.users)
+		}
+		batch, err := publisher.PublishBatch(bounded(t), &roomcastv1.PublishBatchRequest{Messages: []*roomcastv1.PublishRequest{
+			with("a", "ann"), text("a", "x"), with("a", ""), {Room: "*", Receipt: true},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := batch.GetResults()
+		want("first of a batch", results[0].GetResponse().GetReceipt(), 2, 2)
+		want("third of a batch", results[2].GetResponse().GetReceipt(), 4, 3)
+		if results[1].GetResponse().GetReceipt() != nil || results[3].GetError() == nil {
+			t.Errorf("the others: %v", results)
+		}
+		stream, err := publisher.PublishStream(bounded(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, req := range []*roomcastv1.PublishRequest{with("a", ""), text("a", "x"), with("a", "ann")} {
+			if err := stream.Send(&roomcastv1.PublishStreamRequest{Message: req}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, tt := range [][2]uint32{{4, 3}, {}, {2, 2}} {
+			resp, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			receipt := resp.GetResult().GetResponse().GetReceipt()
+			if i == 1 && receipt == nil {
+				continue
+			}
+			want(fmt.Sprint("item of a stream ", i), receipt, tt[0], tt[1])
+		}
+	}, namespace("eph", func(p *room.Policy) { p.History.Size = 0 }))
+}

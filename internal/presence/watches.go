@@ -1,0 +1,260 @@
+package presence
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
+	"github.com/roomcast/roomcast/internal/room"
+)
+
+const (
+	lookEvery  = 500 * time.Millisecond // who is there is looked at so often
+	renewEvery = 4                      // looks between two renewals: three in a lease
+
+	// snapshotTime is how long a node may take for the snapshots that are asked again.
+	// Nobody waits for them, and those of huge rooms take longer than the deadline.
+	snapshotTime = 3 * time.Second
+)
+
+// watches is the rooms that somebody watches at this node. One goroutine keeps them
+// for as long as there are any.
+type watches struct {
+	p *Presence // static
+
+	mu      sync.Mutex // guards what follows; before those of the rooms
+	rooms   map[room.Name]*watched
+	running bool
+	closed  bool
+	asking  map[string]bool // nodes whose snapshots are under way; "" = renewing
+}
+
+func (w *watches) init(p *Presence) {
+	w.p, w.rooms, w.asking = p, make(map[room.Name]*watched), make(map[string]bool)
+}
+
+// Watch is one who listens to a room.
+type Watch struct {
+	// static
+	room  *watched
+	tell  func(*Event) bool
+	brief bool
+
+	// guarded by the room's lock
+	stopped bool
+	behind  bool // it has not taken an event, and gets a snapshot instead
+	large   bool // brief: it is told of occupancy
+}
+
+// Watch tells what happens in a room from now on: a snapshot, joins, leaves, until
+// [Watch.Stop]. An event that tell does not take, by returning false, is dropped with all
+// that follow, and a snapshot comes half a second later, and again until it is taken: a
+// slow listener costs no backlog. tell is called one event at a time, with a lock held: it
+// must not block and not call back.
+func (p *Presence) Watch(name room.Name, tell func(*Event) bool) *Watch {
+	return p.watches.add(name, &Watch{tell: tell})
+}
+
+// WatchBriefly is [Presence.Watch] for sockets: snapshots have at most [BriefMembers]
+// members, and a room with more is told of by its occupancy, at most once a second.
+func (p *Presence) WatchBriefly(name room.Name, tell func(*Event) bool) *Watch {
+	return p.watches.add(name, &Watch{tell: tell, brief: true})
+}
+
+func (w *watches) add(name room.Name, l *Watch) *Watch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.rooms[name]
+	if r == nil {
+		r = newWatched(w.p, name)
+		if !w.closed {
+			w.rooms[name] = r
+			w.p.wg.Go(r.begin)
+			if !w.running {
+				w.running = true
+				w.p.wg.Go(w.run)
+			}
+		}
+	}
+	l.room = r
+	r.listen(l)
+	return l
+}
+
+// Stop ends the watch: nothing is told after it has returned. It may be called again,
+// and not by tell.
+func (l *Watch) Stop() {
+	w := &l.room.p.watches
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if last := l.room.unlisten(l); last && w.rooms[l.room.name] == l.room {
+		delete(w.rooms, l.room.name)
+		l.room.end()
+	}
+}
+
+func (w *watches) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for name, r := range w.rooms {
+		delete(w.rooms, name)
+		r.end()
+	}
+}
+
+// all returns the watched rooms.
+func (w *watches) all() map[room.Name]*watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.rooms)
+}
+
+// get returns a watched room, or nil.
+func (w *watches) get(name room.Name) *watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rooms[name]
+}
+
+// run looks after the watched rooms until there are none.
+func (w *watches) run() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for looks := 1; ; looks++ {
+		select {
+		case <-tick.C:
+		case <-w.p.ctx.Done():
+			return
+		}
+		w.mu.Lock()
+		w.running = len(w.rooms) > 0
+		idle := !w.running
+		w.mu.Unlock()
+		if idle {
+			return
+		}
+		w.look(looks)
+	}
+}
+
+// look compares the rooms with the nodes that are there, and asks those whose members
+// are not known.
+func (w *watches) look(looks int) {
+	nodes := w.p.cfg.Asker.Nodes()
+	rooms := w.all()
+	unknown := make(map[string][]string) // rooms by node
+	for name, r := range rooms {
+		for _, node := range r.look(nodes) {
+			unknown[node] = append(unknown[node], string(name))
+		}
+	}
+	for node, names := range unknown {
+		w.once(node, func() { w.snapshots(node, names) })
+	}
+	if looks%renewEvery == 0 {
+		w.once("", func() { w.renew(rooms) })
+	}
+}
+
+// once runs what asks a node, unless the same is under way.
+func (w *watches) once(node string, do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asking[node] || w.closed {
+		return
+	}
+	w.asking[node] = true
+	w.p.wg.Go(func() {
+		do()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.asking, node)
+	})
+}
+
+// snapshots asks one node who is in rooms. One that does not answer is asked again at
+// the next look.
+func (w *watches) snapshots(node string, names []string) {
+	ctx, cancel := context.WithTimeout(w.p.ctx, snapshotTime)
+	defer cancel()
+	at := slices.IndexFunc(w.p.cfg.Asker.Nodes(), func(n Node) bool { return n.Name == node })
+	if at < 0 {
+		return
+	}
+	asked := w.p.cfg.Asker.Nodes()[at]
+	var got answered
+	err := w.p.cfg.Asker.AskNode(ctx, node, kindWatch, w.p.encode(&busv1.WatchQuestion{Rooms: names, Snapshot: true}), func(body []byte) {
+		got.take(w.p, node, body)
+	})
+	if err != nil {
+		w.p.log.Debug("watch", "other", node, "err", err)
+		return
+	}
+	for name, s := range got.rooms[node] {
+		if r := w.get(name); r != nil {
+			r.apply(asked, s)
+		}
+	}
+}
+
+// renew keeps all nodes telling, and looks for events that were lost with none after
+// them.
+func (w *watches) renew(rooms map[room.Name]*watched) {
+	q := &busv1.WatchQuestion{}
+	for name := range rooms {
+		q.Rooms = append(q.Rooms, string(name))
+	}
+	a := ask(w.p.ctx, w.p, kindWatch, q, func(node string, part *busv1.Watched) {
+		for _, told := range part.GetRooms() {
+			if r := rooms[room.Name(told.GetRoom())]; r != nil {
+				r.claimed(node, told.GetRow(), told.GetSeq())
+			}
+		}
+	})
+	for _, r := range rooms {
+		r.attended(a)
+	}
+}
+
+// answered puts the parts of answers together.
+type answered struct {
+	rooms map[string]map[room.Name]*snapshot // by node
+}
+
+// snapshot is who is in a room on one node.
+type snapshot struct {
+	row, seq uint64
+	members  []room.Member
+}
+
+func (a *answered) take(p *Presence, node string, body []byte) {
+	part := &busv1.Watched{}
+	if err := decode(p, body, part); err != nil {
+		return
+	}
+	a.add(node, part)
+}
+
+func (a *answered) add(node string, part *busv1.Watched) {
+	if a.rooms == nil {
+		a.rooms = make(map[string]map[room.Name]*snapshot)
+	}
+	if a.rooms[node] == nil {
+		a.rooms[node] = make(map[room.Name]*snapshot)
+	}
+	for _, told := range part.GetRooms() {
+		name := room.Name(told.GetRoom())
+		s := a.rooms[node][name]
+		if s == nil {
+			s = &snapshot{row: told.GetRow(), seq: told.GetSeq()}
+			a.rooms[node][name] = s
+		}
+		for _, m := range told.GetMembers() {
+			s.members = append(s.members, memberOf(node, m))
+		}
+	}
+}
