@@ -23,9 +23,9 @@ const (
 type requests struct {
 	frames    frameReader
 	faulty    bool     // nothing more of the peer counts
+	bad       uint8    // malformed requests in a row
 	completed uint64   // messages when stallBy was set
 	seq       Sequence // made by the first publish
-	bad       int      // malformed requests in a row
 	rate      budget   // of frames
 	bytes     budget
 }
