@@ -28,6 +28,11 @@ COUNT ?= 1
 # Which rows of the end-to-end table (default all), and how many runs of each.
 ROWS ?=
 RUNS ?= 3
+# How many schedules soak runs, and the first one's seed.
+SEEDS ?= 20
+SEED ?= 1
+# Flags of the rolling restart: make rolling ROLL='-sockets 900 -drain-window 10s'
+ROLL ?=
 # How long each target is fuzzed.
 FUZZTIME ?= 30s
 
@@ -89,6 +94,19 @@ bench-micro: ## Run the benchmarks of packages alone
 .PHONY: bench-table
 bench-table: build ## Measure the table of docs/benchmarks.md alone (ROWS=B1,C RUNS=3)
 	$(GO) run ./test/bench -roomcast bin/roomcast -rows '$(ROWS)' -runs $(RUNS)
+
+.PHONY: soak
+soak: ## Break clusters by seeded schedules and prove that nothing is lost silently (SEEDS=20 SEED=1)
+	$(GO) test ./test/chaos -run 'TestChaos$$' -v -count 1 -timeout 3h -args -seeds $(SEEDS) -seed $(SEED)
+
+.PHONY: planted
+planted: ## Show that the checker of soak finds eight bugs that are planted in the program
+	$(GO) test ./test/chaos -run 'TestPlantedBugs$$' -v -count 1
+
+.PHONY: rolling
+rolling: build ## Restart three nodes under load with 9,000 sockets, two minutes (ROLL='-sockets 900')
+	@$(GO) build -o bin/ ./test/rolling/roll
+	bin/roll $(ROLL)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target, one after the other (FUZZTIME=30s each)

@@ -83,18 +83,26 @@ type Publisher struct {
 // "host:port", or any target of grpc-go. It connects with the first call, so a server
 // that is away is no error here; only bad options are.
 func Dial(addr string, opts ...Option) (*Publisher, error) {
-	o := options{window: defaultWindow}
-	for _, opt := range opts {
-		opt(&o)
+	conn, o, err := connect(addr, opts)
+	if err != nil {
+		return nil, err
 	}
 	if o.window < 1 {
 		o.window = defaultWindow
 	}
+	return &Publisher{conn: conn, service: roomcastv1.NewPublishServiceClient(conn), window: o.window}, nil
+}
+
+func connect(addr string, opts []Option) (*grpc.ClientConn, options, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
 	conn, err := grpc.NewClient(addr, o.dialOptions()...)
 	if err != nil {
-		return nil, fmt.Errorf("dial %q: %w", addr, err)
+		return nil, o, fmt.Errorf("dial %q: %w", addr, err)
 	}
-	return &Publisher{conn: conn, service: roomcastv1.NewPublishServiceClient(conn), window: o.window}, nil
+	return conn, o, nil
 }
 
 func (o *options) dialOptions() []grpc.DialOption {

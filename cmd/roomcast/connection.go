@@ -31,23 +31,33 @@ type socketServer struct {
 
 // dial prepares the publisher; it connects with the first call.
 func (s *grpcServer) dial(c *caller) (*client.Publisher, error) {
+	return dialWith(s, c, client.Dial)
+}
+
+// dialPresence is dial for presence.
+func (s *grpcServer) dialPresence(c *caller) (*client.Presence, error) {
+	return dialWith(s, c, client.DialPresence)
+}
+
+func dialWith[T any](s *grpcServer, c *caller, dial func(string, ...client.Option) (T, error)) (T, error) {
+	var none T
 	addr, err := dialable(s.GRPCAddr)
 	if err != nil {
-		return nil, usagef("--grpc-addr: %w", err)
+		return none, usagef("--grpc-addr: %w", err)
 	}
 	config, err := c.tlsConfig()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	encryption := client.WithTLS(config)
 	if !s.encrypted(addr, c) {
 		encryption = client.WithPlaintext()
 	}
-	publisher, err := client.Dial(addr, encryption, client.WithToken(c.Token))
+	made, err := dial(addr, encryption, client.WithToken(c.Token))
 	if err != nil {
-		return nil, usagef("--grpc-addr: %w", err)
+		return none, usagef("--grpc-addr: %w", err)
 	}
-	return publisher, nil
+	return made, nil
 }
 
 func (s *grpcServer) encrypted(addr string, c *caller) bool {

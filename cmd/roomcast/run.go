@@ -20,14 +20,15 @@ const progName = "roomcast"
 
 // commands is the whole command line; kong reads its tags.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run a node."`
-	Pub     pubCmd     `cmd:"" help:"Publish one message, or each line of standard input."`
-	Sub     subCmd     `cmd:"" help:"Subscribe to rooms and print one message a line."`
-	Token   tokenCmd   `cmd:"" help:"Make or explain a token."`
-	Health  healthCmd  `cmd:"" help:"Ask a node whether it is ready: exit code 0 or 1."`
-	Bench   benchCmd   `cmd:"" help:"Put load on running nodes and measure it."`
-	Config  configCmd  `cmd:"" help:"Check, show or list the settings of serve."`
-	Version versionCmd `cmd:"" help:"Print the version, commit, Go and NATS versions."`
+	Serve    serveCmd    `cmd:"" help:"Run a node."`
+	Pub      pubCmd      `cmd:"" help:"Publish one message, or each line of standard input."`
+	Sub      subCmd      `cmd:"" help:"Subscribe to rooms and print one message a line."`
+	Presence presenceCmd `cmd:"" help:"Show who is in a room."`
+	Token    tokenCmd    `cmd:"" help:"Make or explain a token."`
+	Health   healthCmd   `cmd:"" help:"Ask a node whether it is ready: exit code 0 or 1."`
+	Bench    benchCmd    `cmd:"" help:"Put load on running nodes and measure it."`
+	Config   configCmd   `cmd:"" help:"Check, show or list the settings of serve."`
+	Version  versionCmd  `cmd:"" help:"Print the version, commit, Go and NATS versions."`
 }
 
 // process is what a command has of the process it runs in.

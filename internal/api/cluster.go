@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -18,6 +19,35 @@ type clusterService struct {
 	policies *room.Policies
 	presence *presence.Presence
 	log      Log
+	nodes    Nodes
+}
+
+// Nodes acts on the nodes of the cluster.
+type Nodes interface {
+	// DrainNode has a node begin to move its sockets elsewhere within a time, 0 being its
+	// drain window, and stop. It returns how many sockets that are. Errors: NotFound if
+	// there is no such node, Unavailable if it does not answer.
+	DrainNode(ctx context.Context, node string, over time.Duration) (sockets int, err error)
+}
+
+// maxDrain is the longest time that a drain may be asked to take.
+const maxDrain = time.Hour
+
+// DrainNode has a node move its sockets elsewhere and stop. Asked again with a shorter
+// time, it hurries.
+func (s *clusterService) DrainNode(ctx context.Context, req *roomcastv1.DrainNodeRequest) (*roomcastv1.DrainNodeResponse, error) {
+	if req.GetNode() == "" {
+		return nil, room.Invalidf(room.ReasonInvalidNode, "node", "is empty; ListNodes names the nodes")
+	}
+	over := req.GetOver().AsDuration()
+	if req.GetOver() != nil && (req.GetOver().CheckValid() != nil || over <= 0 || over > maxDrain) {
+		return nil, room.Invalidf(room.ReasonInvalidDuration, "over", "must be more than 0s and at most %s", maxDrain)
+	}
+	sockets, err := s.nodes.DrainNode(ctx, req.GetNode(), over)
+	if err != nil {
+		return nil, err
+	}
+	return &roomcastv1.DrainNodeResponse{Connections: uint32(sockets)}, nil //nolint:gosec // a count
 }
 
 // ListNodes lists the live nodes. One that does not answer says so as not_ready.

@@ -108,7 +108,7 @@ func TestTLS(t *testing.T) {
 
 	plain := start(t, nil)
 	server, err := NewServer(Config{
-		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{}, Presence: &presence.Presence{}, Connections: &switchboard{},
+		Policies: plain.server.publish.policies, Publisher: plain.recorder, Log: plain.recorder, Rooms: &hub.Hub{}, Presence: &presence.Presence{}, Connections: &switchboard{}, Nodes: nodes{},
 		Anonymous: auth.Everything(), Logger: plain.server.publish.logger,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})

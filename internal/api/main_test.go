@@ -179,7 +179,7 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 		t.Fatal(err)
 	}
 	cfg := Config{
-		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms, Presence: who, Connections: &switchboard{},
+		Policies: policies, Publisher: ts.recorder, Log: ts.recorder, Rooms: rooms, Presence: who, Connections: &switchboard{}, Nodes: nodes{},
 		Verifier: verifier, Anonymous: auth.Everything(), Reflection: true,
 		Logger: logger,
 	}

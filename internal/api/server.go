@@ -60,8 +60,8 @@ const (
 	streamWorkers = 64
 )
 
-// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence, Connections and
-// Logger must be set.
+// Config is what the edge needs. Policies, Publisher, Log, Rooms, Presence, Connections, Nodes
+// and Logger must be set.
 type Config struct {
 	Policies    *room.Policies
 	Publisher   Publisher
@@ -69,6 +69,7 @@ type Config struct {
 	Rooms       Rooms
 	Presence    *presence.Presence
 	Connections Connections
+	Nodes       Nodes
 	Verifier    Verifier         // checks bearer tokens; nil = every token is refused
 	Anonymous   *auth.Caller     // who calls without credentials (dev); nil = refused
 	Reflection  bool             // serve gRPC reflection, which needs no credentials
@@ -92,8 +93,8 @@ func NewServer(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Policies == nil:
 		return nil, errors.New("api: no policies")
-	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil || cfg.Connections == nil:
-		return nil, errors.New("api: no publisher, no log, no rooms, no presence or no connections")
+	case cfg.Publisher == nil || cfg.Log == nil || cfg.Rooms == nil || cfg.Presence == nil || cfg.Connections == nil || cfg.Nodes == nil:
+		return nil, errors.New("api: no publisher, no log, no rooms, no presence, no connections or no nodes")
 	case cfg.Logger == nil:
 		return nil, errors.New("api: no logger")
 	case cfg.Verifier == nil && cfg.Anonymous == nil:
@@ -158,7 +159,7 @@ func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, draining: s.publish.draining})
 	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, &clusterService{
-		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log,
+		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log, nodes: cfg.Nodes,
 	})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {

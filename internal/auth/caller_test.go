@@ -186,6 +186,35 @@ func TestGuestAndEverything(t *testing.T) {
 	}
 }
 
+func TestMayCallAll(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		pattern string
+		rpc     rpcs
+		want    bool
+	}{
+		"everything":      {"*", allRPCs, true},
+		"shorter":         {"us*", allRPCs, true},
+		"the same":        {"user:*", allRPCs, true},
+		"longer":          {"user:a*", allRPCs, false},
+		"another":         {"chat:*", allRPCs, false},
+		"a room, exactly": {"user:", allRPCs, false},
+		"another right":   {"*", rpcPublish, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &Caller{grants: grants{rpc: test.rpc}}
+			if err := c.grants.add(test.pattern, subscribe); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.MayCallAll(RPCConnections, "user:"); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	c := &Caller{Expires: now()}

@@ -136,6 +136,8 @@ func (p *publisher) onAck(msg *nats.Msg) {
 	case c == nil: // late: another attempt was acknowledged
 	case ack.Error != nil && ack.Error.Code == 503 && ack.Error.ErrCode != errInsufficient && ack.Error.ErrCode != errStoreFailed:
 		p.noResponders(token)
+	case ack.Error != nil && ack.Error.ErrCode == errInProcess:
+		p.noResponders(token) // its outcome is told to whom asks again
 	case ack.Error != nil:
 		p.refused(c, token, storeError(ack.Error.Code, ack.Error.ErrCode, ack.Error.Description))
 	case ack.Duplicate:
@@ -185,8 +187,8 @@ func (p *publisher) stored(token, seq uint64) {
 	p.tell(c, room.Ack{ID: pos.String(), Stored: true}, nil)
 }
 
-// noResponders schedules a retry: the log had no leader, so this attempt was not
-// stored.
+// noResponders schedules a retry: the log had no leader, or is not done with the same
+// id, so this attempt was not stored.
 func (p *publisher) noResponders(token uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -357,6 +359,7 @@ const (
 	errInsufficient = 10023 // no memory or disk left
 	errStoreFailed  = 10077 // a limit of the stream
 	errTooMany      = 10167 // the stream's inbound queue is full
+	errInProcess    = 10158 // the same message id was sent before and is not stored yet
 )
 
 // storeError turns the log's refusal into ours.

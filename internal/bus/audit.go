@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
-
-	"github.com/roomcast/roomcast/internal/room"
 )
 
 // The audit compares where this node's rooms stand with the log: a message that was
@@ -176,7 +174,7 @@ func (s *shard) refresh(rooms []standing, info logInfo) {
 		if s.rooms[lr.subject] != lr || lr.state != ready || lr.head.Epoch != info.epoch || lr.head.Seq != r.head || info.last <= r.head {
 			continue
 		}
-		lr.head = room.Position{Epoch: info.epoch, Seq: info.last}
+		lr.head = info.end()
 		lr.sink.Stands(lr.head)
 	}
 }

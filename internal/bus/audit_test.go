@@ -1,12 +1,16 @@
 package bus_test
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -81,4 +85,46 @@ func TestAuditOfForeignMessage(t *testing.T) {
 	if n := testutil.ToFloat64(b.metrics.AuditRepairs); n != 1 || slices.Contains(e.broken(), room.Truncated) {
 		t.Errorf("%v repairs, breaks %v; want one and none", n, e.broken())
 	}
+}
+
+// leaderLog is the leaders that a bus has logged, the newest last.
+type leaderLog struct {
+	slog.Handler
+	mu      sync.Mutex
+	leaders []string // guarded by mu
+}
+
+func (l *leaderLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *leaderLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+func (l *leaderLog) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "leader" {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.leaders = append(l.leaders, a.Value.String())
+		}
+		return true
+	})
+	return nil
+}
+
+func (l *leaderLog) has(leader string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.leaders, leader)
+}
+
+// The log's leader changes while this node has no room, so that nobody asks: NATS
+// tells.
+func TestLeaderChangeIsNoticed(t *testing.T) {
+	t.Parallel()
+	cluster := nodetest.StartCluster(t)
+	logs := &leaderLog{Handler: slog.DiscardHandler}
+	open(t, cluster.Servers[0].URL, replicated, func(c *bus.Config) { c.Logger = slog.New(logs) })
+	for _, leader := range []int{2, 1} { // at least one of them is new
+		cluster.MoveLeader("RC_default", leader)
+	}
+	nodetest.Eventually(t, patience, "the new leader is noticed", func() bool { return logs.has("s1") })
 }

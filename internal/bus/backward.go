@@ -47,12 +47,19 @@ func (b *Bus) backFrom(ctx context.Context, l roomLog, before room.Position) (en
 	if err != nil {
 		return 0, false, err
 	}
-	if before.Epoch != info.epoch || before.Seq > info.last {
+	if before.Epoch != info.epoch {
 		return 0, false, nil
 	}
-	own, err := b.leaderPosition(ctx, l.stream, map[string]any{"seq": before.Seq, "next_by_subj": l.subject})
-	usedAgain := own.Seq == before.Seq && own.Check != before.Check && !before.IsWatermark()
-	return max(1, before.Seq) - 1, !usedAgain, err
+	if above, err := b.isAbove(ctx, l.stream, info, before.Seq); err != nil || above {
+		return 0, false, err
+	}
+	end = max(1, before.Seq) - 1
+	if before.IsWatermark() {
+		proven, err = b.sameMoment(ctx, l.stream, before)
+		return end, proven, err
+	}
+	own, err := b.leaderMessage(ctx, l.stream, map[string]any{"seq": before.Seq})
+	return end, own == nil || own.position(l.stream) == before, err
 }
 
 // backReader reads one stretch back from the sequence end. The log is only read

@@ -60,6 +60,7 @@ type Bus struct {
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
+	ends    chan struct{} // bounds messages that find a log's end
 	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
@@ -83,6 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
 		fills:   make(chan struct{}, 64),
+		ends:    make(chan struct{}, 1),
 		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
@@ -142,6 +144,9 @@ func (b *Bus) start(ctx context.Context) error {
 		if err := b.answerBarriers(); err != nil {
 			return err
 		}
+		if err := b.watchLeaders(); err != nil {
+			return err
+		}
 		if err := b.asks.start(); err != nil {
 			return err
 		}
@@ -160,6 +165,9 @@ func (b *Bus) start(ctx context.Context) error {
 	}
 	b.wg.Go(b.keepAnchors)
 	b.wg.Go(b.countInbound)
+	if b.cfg.Embedded == nil {
+		b.wait(helloPatience) // whether this node may publish is for the others to say, too
+	}
 	b.up.Store(true)
 	b.cfg.Metrics.BusConnected.Set(1)
 	return nil

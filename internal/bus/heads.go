@@ -32,7 +32,7 @@ func (b *Bus) heads(ctx context.Context, s *logStream, rooms []roomLog) ([]room.
 	for i, l := range rooms {
 		head, ok := last[l.subject]
 		if !ok {
-			head = room.Position{Epoch: info.epoch, Seq: info.last}
+			head = info.end()
 		}
 		heads[i] = head
 	}

@@ -362,7 +362,7 @@ func (s *shard) resyncAll() {
 func (s *shard) resetStream(stream *logStream, info logInfo) {
 	for _, lr := range s.rooms {
 		if lr.log.stream == stream && lr.state != opening && lr.head.Epoch != info.epoch {
-			s.broken(lr, room.Reset, room.Position{Epoch: info.epoch, Seq: info.last})
+			s.broken(lr, room.Reset, info.end())
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,6 +44,8 @@ type members struct {
 	sub  *nats.Subscription
 	poke chan struct{} // one slot: tell the others now
 
+	contested atomic.Pointer[map[string]bool] // namespaces; nil = none
+
 	mu        sync.Mutex
 	self      Member
 	hello     bool // the next heartbeat asks the others to tell of themselves
@@ -58,9 +61,10 @@ type members struct {
 // member is what is known of another node.
 type member struct {
 	Member
-	heard   time.Time
-	hash    uint64
-	differs string // its configuration is not ours; empty = it is, or is not known yet
+	heard    time.Time
+	hash     uint64
+	differs  string   // its configuration is not ours; empty = it is, or is not known yet
+	contests []string // namespaces whose rooms have another log there
 }
 
 func newMembers(b *Bus) *members {
@@ -208,6 +212,7 @@ func (m *members) hearLocked(hb *busv1.Heartbeat, now time.Time) (answer bool) {
 	}
 	if hb.GetLeaving() {
 		delete(m.others, hb.GetNode())
+		m.noteContestsLocked()
 		return false
 	}
 	fresh := known == nil || known.Incarnation != hb.GetIncarnation()
@@ -243,10 +248,11 @@ func (m *members) compareLocked(other *member, hb *busv1.Heartbeat) {
 	other.hash = hb.GetConfigHash()
 	switch {
 	case other.hash == m.own.hash:
-		other.differs = ""
+		other.differs, other.contests = "", nil
 	case len(hb.GetNamespaces()) > 0:
-		other.differs = m.own.differences(hb.GetNamespaces())
+		other.differs, other.contests = m.own.differences(hb.GetNamespaces()), m.own.contests(hb.GetNamespaces())
 	}
+	m.noteContestsLocked()
 }
 
 // live returns the nodes that are there but this one, by name, and forgets the others.
@@ -261,6 +267,7 @@ func (m *members) live(now time.Time) []*member {
 			m.wake()
 			m.bus.log.Warn("node is not heard any more", "other", name, "incarnation", other.Incarnation)
 			delete(m.others, name)
+			m.noteContestsLocked()
 			continue
 		}
 		shown := *other

@@ -19,6 +19,9 @@ import (
 // the last two it is safe to publish again with the same message id. The publication
 // must have passed its Check.
 func (b *Bus) Publish(ctx context.Context, p *room.Publication) (room.Ack, error) {
+	if err := b.contest(p.Room); err != nil {
+		return room.Ack{}, err
+	}
 	policy := b.cfg.Policies.Of(p.Room)
 	if !policy.Stored() {
 		return b.publishEphemeral(p, policy)

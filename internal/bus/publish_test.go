@@ -211,3 +211,36 @@ func TestPublishToPausedNATS(t *testing.T) {
 		t.Errorf("heard %s, published %s", got, again.ID)
 	}
 }
+
+// The first of two calls with one message id is stored at the leader and by nobody else
+// yet. The log refuses the second until that is settled, which is no answer: it is
+// asked again until the call's time is over.
+func TestDuplicateInProcess(t *testing.T) {
+	t.Parallel()
+	cluster := nodetest.StartCluster(t)
+	b := open(t, cluster.Servers[0].URL, replicated)
+	cluster.MoveLeader("RC_default", 0)
+	p := text("a", "one")
+	p.MessageID = "key"
+	for from := 1; from <= 2; from++ {
+		cluster.Hold(from, 0, true)
+	}
+	first := make(chan room.Ack, 1)
+	b.NewSequence().Publish(t.Context(), p, func(a room.Ack, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		first <- a
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := b.Publish(ctx, p)
+	if e, ok := errors.AsType[*room.Error](err); !ok || e.Kind != room.Unavailable && e.Kind != room.Deadline {
+		t.Errorf("while the first is in process: %v, want an error that asks for another try", err)
+	}
+	cluster.Release()
+	again, err := b.Publish(t.Context(), p)
+	if ack := <-first; err != nil || ack.ID != again.ID || ack.Duplicate || !again.Duplicate {
+		t.Errorf("got %+v, then %+v, %v; want the first id and duplicate", ack, again, err)
+	}
+}

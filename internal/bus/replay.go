@@ -81,15 +81,21 @@ func (b *Bus) readAfter(ctx context.Context, l roomLog, after room.Position, lim
 	if err != nil {
 		return room.Page{}, err
 	}
-	if info.epoch != after.Epoch || after.Seq > info.last {
+	if info.epoch != after.Epoch {
 		return room.Page{Gap: room.Reset}, nil
 	}
-	// A replica that is behind does not prove an absence: its leader does.
-	own, err := b.leaderPosition(ctx, l.stream, map[string]any{"seq": after.Seq, "next_by_subj": l.subject})
-	if err != nil {
-		return room.Page{}, err
+	if above, err := b.isAbove(ctx, l.stream, info, after.Seq); err != nil || above {
+		return room.Page{Gap: room.Reset}, err
 	}
-	if own == after {
+	// A replica that is behind does not prove an absence: its leader does.
+	own, err := b.leaderMessage(ctx, l.stream, map[string]any{"seq": after.Seq})
+	switch {
+	case err != nil:
+		return room.Page{}, err
+	case own == nil: // it has left the log
+	case own.position(l.stream) != after:
+		return room.Page{Gap: room.Reset}, nil // the sequence was used again, by another room
+	case own.Subject == l.subject:
 		return room.Page{}, unavailable(fmt.Errorf("read log: a replica does not have sequence %d yet", after.Seq))
 	}
 	page.Gap = room.Truncated
@@ -122,13 +128,29 @@ func (b *Bus) readAfterWatermark(ctx context.Context, l roomLog, after room.Posi
 	if err != nil {
 		return room.Page{}, err
 	}
-	if info.epoch != after.Epoch || after.Seq > info.last {
+	if info.epoch != after.Epoch {
 		return room.Page{Gap: room.Reset}, nil
+	}
+	if above, err := b.isAbove(ctx, l.stream, info, after.Seq); err != nil || above {
+		return room.Page{Gap: room.Reset}, err
+	}
+	if same, err := b.sameMoment(ctx, l.stream, after); err != nil || !same {
+		return room.Page{Gap: room.Reset}, err
 	}
 	if info.first > after.Seq+1 || after.Seq < info.floor || page.total > info.size {
 		page.Gap = room.Truncated
 	}
 	return page.Page, nil
+}
+
+// sameMoment reports whether a watermark is of this log, as far as the log can tell: of
+// a message that is gone it does not know the time.
+func (b *Bus) sameMoment(ctx context.Context, s *logStream, watermark room.Position) (bool, error) {
+	if watermark.Moment == 0 {
+		return true, nil
+	}
+	msg, err := b.leaderMessage(ctx, s, map[string]any{"seq": watermark.Seq})
+	return msg == nil || momentOf(msg.Time) == watermark.Moment, err
 }
 
 // stretch is a page and how many messages of the room there are from its start on.

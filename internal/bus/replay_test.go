@@ -42,7 +42,10 @@ func TestReadAfter(t *testing.T) {
 		"other check":           {"small:a", changed(ids[4], func(p *room.Position) { p.Check++ }), room.Reset, ""},
 		"above the end":         {"small:a", changed(ids[4], func(p *room.Position) { p.Seq = 1000 }), room.Reset, ""},
 		"another room's":        {"small:other", parse(t, ids[4]), room.Truncated, "x"},
+		"used again elsewhere":  {"small:other", changed(ids[4], func(p *room.Position) { p.Check++ }), room.Reset, ""},
 		"watermark, empty room": {"quiet", quiet, "", ""},
+		"watermark, other past": {"quiet", changed(quiet.String(), func(p *room.Position) { p.Moment++ }), room.Reset, ""},
+		"watermark, no moment":  {"quiet", changed(quiet.String(), func(p *room.Position) { p.Moment = 0 }), "", ""},
 		"watermark, busy rooms": {"small:empty", empty, "", ""}, // others' messages have left the log since
 		"watermark, too many":   {"small:a", empty, room.Truncated, "2 3 4 5"},
 		"watermark above":       {"small:a", changed(empty.String(), func(p *room.Position) { p.Seq = 1000 }), room.Reset, ""},

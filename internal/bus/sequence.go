@@ -32,6 +32,10 @@ func (b *Bus) NewSequence() *Sequence {
 // block. It blocks only while 1,024 of the sequence wait, at most until ctx ends.
 // Errors are those of [Bus.Publish]; one failed publication does not stop the next.
 func (q *Sequence) Publish(ctx context.Context, p *room.Publication, done func(room.Ack, error)) {
+	if err := q.bus.contest(p.Room); err != nil {
+		done(room.Ack{}, err)
+		return
+	}
 	policy := q.bus.cfg.Policies.Of(p.Room)
 	if !policy.Stored() {
 		done(q.bus.publishEphemeral(p, policy))

@@ -32,8 +32,12 @@ const (
 // duplicateWindow is how long the log knows a message id.
 const duplicateWindow = 2 * time.Minute
 
-// errStreamNotFound is JetStream's code for a stream that is not there.
-const errStreamNotFound = 10059
+// JetStream's codes for a stream that is not there, and for one whose replicas find no
+// place: too few servers are in the cluster, or not yet.
+const (
+	errStreamNotFound = 10059
+	errNoPeers        = 10005
+)
 
 // apiTimeout bounds one request to JetStream's API.
 const apiTimeout = 5 * time.Second
@@ -72,6 +76,18 @@ type logInfo struct {
 	floor       uint64
 	size        uint64 // messages that it keeps of a room, without the anchor
 	leader      string // the server that leads it; empty if there is no cluster
+	moment      uint32 // of the message at last
+}
+
+// end is where a room stands that has no message.
+func (i logInfo) end() room.Position {
+	return room.Position{Epoch: i.epoch, Seq: i.last, Moment: i.moment}
+}
+
+// momentOf are the bits of a message's store time that tell its place in one past of a
+// log from the same place in another. 0 is no message.
+func momentOf(stored time.Time) uint32 {
+	return max(1, uint32(stored.UnixNano())) //nolint:gosec // the low bits are meant
 }
 
 // ensureStream makes the namespace's stream, or applies the policy to the one that
@@ -105,10 +121,11 @@ func (b *Bus) untilStream(ctx context.Context, name string, try func() error) er
 	}
 }
 
-// retryEnsure reports whether a cluster that is still forming may cause err.
+// retryEnsure reports whether a cluster that is still forming may cause err, or a log
+// that another node is just making: its name is taken before it is there.
 func retryEnsure(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code == 503
+		return api.Code == 503 || api.ErrorCode == errStreamNotFound || api.ErrorCode == errNoPeers
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)
@@ -255,8 +272,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 			MaxPerSub uint64            `json:"max_msgs_per_subject"`
 		} `json:"config"`
 		State struct {
-			First uint64 `json:"first_seq"`
-			Last  uint64 `json:"last_seq"`
+			First    uint64    `json:"first_seq"`
+			Last     uint64    `json:"last_seq"`
+			LastTime time.Time `json:"last_ts"`
 		} `json:"state"`
 		Cluster *struct {
 			Name   string `json:"name"` // empty: a server that is alone names itself as the leader
@@ -282,6 +300,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	if info.epoch == "" {
 		return logInfo{}, unavailable(fmt.Errorf("stream %s has no %s metadata: it was not made by roomcast", s.name, metaEpoch))
 	}
+	if r.State.Last > 0 {
+		info.moment = momentOf(r.State.LastTime)
+	}
 	if r.Cluster != nil && r.Cluster.Name != "" {
 		info.leader = r.Cluster.Leader
 	}
@@ -292,19 +313,6 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 	}
 	b.noteLeader(s, info)
 	return info, nil
-}
-
-// noteLeader has the rooms of a log looked at whose leader has changed: what the old
-// one did not republish, the new one does not either.
-func (b *Bus) noteLeader(s *logStream, info logInfo) {
-	s.mu.Lock()
-	before := s.leader
-	s.leader = info.leader
-	s.mu.Unlock()
-	if before != "" && before != info.leader {
-		b.log.Info("the log has another leader", "stream", s.name, "leader", info.leader, "before", before)
-		s.audit.soon(0)
-	}
 }
 
 // clustered reports whether the stream was in a cluster when last asked.
@@ -337,31 +345,49 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 // the last of a subject; zero if there is none. An entry that is no record of ours has
 // a watermark's position.
 func (b *Bus) leaderPosition(ctx context.Context, s *logStream, query map[string]any) (room.Position, error) {
+	msg, err := b.leaderMessage(ctx, s, query)
+	if msg == nil {
+		return room.Position{}, err
+	}
+	return msg.position(s), nil
+}
+
+// storedMessage is a message as JetStream's API tells it.
+type storedMessage struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Data    []byte    `json:"data"`
+	Time    time.Time `json:"time"`
+}
+
+func (m *storedMessage) position(s *logStream) room.Position {
+	pos := room.Position{Epoch: s.knownEpoch(), Seq: m.Seq, Moment: momentOf(m.Time)}
+	var record busv1.Record
+	if err := proto.Unmarshal(m.Data, &record); err == nil && record.GetCheck() != 0 {
+		pos.Check, pos.Moment = record.GetCheck(), 0
+	}
+	return pos
+}
+
+// leaderMessage asks the stream's leader for one message; nil if there is none.
+func (b *Bus) leaderMessage(ctx context.Context, s *logStream, query map[string]any) (*storedMessage, error) {
 	var r struct {
 		apiResponse
-		Message *struct {
-			Seq  uint64 `json:"seq"`
-			Data []byte `json:"data"`
-		} `json:"message"`
+		Message *storedMessage `json:"message"`
 	}
 	if err := b.apiRequest(ctx, "STREAM.MSG.GET."+s.name, query, &r); err != nil {
-		return room.Position{}, err
+		return nil, err
 	}
 	if r.Error != nil {
 		if r.Error.Code == 404 {
-			return room.Position{}, nil
+			return nil, nil //nolint:nilnil // there is none
 		}
-		return room.Position{}, unavailable(fmt.Errorf("read log: %s", r.Error.Description))
+		return nil, unavailable(fmt.Errorf("read log: %s", r.Error.Description))
 	}
 	if r.Message == nil {
-		return room.Position{}, unavailable(errors.New("read log: an answer without a message"))
+		return nil, unavailable(errors.New("read log: an answer without a message"))
 	}
-	pos := room.Position{Epoch: s.knownEpoch(), Seq: r.Message.Seq}
-	var record busv1.Record
-	if err := proto.Unmarshal(r.Message.Data, &record); err == nil {
-		pos.Check = record.GetCheck()
-	}
-	return pos, nil
+	return r.Message, nil
 }
 
 // headOf asks the leader where a room stands: at its last message, or at the
@@ -375,7 +401,7 @@ func (b *Bus) headOf(ctx context.Context, l roomLog) (room.Position, error) {
 	if err != nil || !last.IsZero() {
 		return last, err
 	}
-	return room.Position{Epoch: info.epoch, Seq: info.last}, nil
+	return info.end(), nil
 }
 
 // apiResponse is what every answer of JetStream's API may hold.

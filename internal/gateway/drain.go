@@ -22,15 +22,17 @@ const (
 type plan struct {
 	settled time.Time // no more sockets are taken: load balancers have seen /health
 	told    time.Time // every socket has been asked to move
+	closing time.Time // the last of them has had its time; what is left is closed
 	by      time.Time // every socket has been closed
 }
 
 // planOf is the plan of a drain within a window: a tenth for what is under way, the
-// most for moving, a fifth for what has not moved.
+// most for asking, a tenth for those that were asked last, a tenth for closing.
 func planOf(now time.Time, window time.Duration) plan {
 	return plan{
 		settled: now.Add(min(settleTime, window/10)),
 		told:    now.Add(window - window/5),
+		closing: now.Add(window - window/10),
 		by:      now.Add(window),
 	}
 }
@@ -94,7 +96,7 @@ func (d *drain) wait(stop <-chan struct{}, moment func(plan) time.Time) {
 // Drain moves the sockets to other nodes within the window. /health says 503 at once.
 // For up to a second sockets are still taken, because load balancers need to see that;
 // then each is asked to move, evenly over most of the window; those that have not gone
-// are closed with 1012, evenly over its last fifth, or at once when ctx ends. It returns
+// are closed with 1012, evenly over its last tenth, or at once when ctx ends. It returns
 // when every socket is closed and the gateway has ended: a socket that does not take
 // its close frame, or does not answer it, gets a second for each.
 //
@@ -141,9 +143,8 @@ func (g *Gateway) moveAll(window time.Duration) {
 	interval := max(telling/time.Duration(len(sessions)), leastReturn)
 	g.log.Info("asking the sockets to move", "connections", len(sessions), "within", window.String(),
 		"per_second", int(time.Second/interval))
-	told := func(p plan) time.Time { return p.told }
-	g.spread(gone, sessions, told, (*session).tellDrain)
-	g.drain.wait(gone, told)
+	g.spread(gone, sessions, func(p plan) time.Time { return p.told }, (*session).tellDrain)
+	g.drain.wait(gone, func(p plan) time.Time { return p.closing })
 	count, closed := len(sessions), 0
 	left := slices.DeleteFunc(sessions, func(s *session) bool { return s.out.closing() })
 	g.spread(gone, left, func(p plan) time.Time { return p.by }, func(s *session) {

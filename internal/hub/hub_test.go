@@ -360,6 +360,7 @@ func TestFullGetsTheRest(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	t.Parallel()
 	watermark := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq} }
+	moment := func(seq uint64) room.Position { return room.Position{Epoch: "e", Seq: seq, Moment: 7} }
 	other := at(14)
 	other.Check++
 	// The ring holds 13 to 20; the room was opened at 10.
@@ -379,6 +380,8 @@ func TestPlaces(t *testing.T) {
 		"a watermark behind the ring":   {watermark(9), true, 0},
 		"a watermark above the head":    {watermark(25), true, 0},
 		"a watermark just at the floor": {watermark(12), false, 13},
+		"a moment in the ring":          {moment(18), true, 0}, // maybe of another past
+		"a moment at the floor":         {moment(12), true, 0}, // a message stands there
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

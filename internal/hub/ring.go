@@ -171,6 +171,9 @@ func (g *ring) find(pos room.Position) (next uint64, ok bool) {
 	if g.torn && (first == g.end || pos.Seq < g.at(first).msg.Position.Seq) {
 		return 0, false
 	}
+	if pos.Moment != 0 { // that it is a moment of this log only the log can tell, unless it is ours
+		return first, pos.Seq == g.floor.Seq && pos.Moment == g.floor.Moment
+	}
 	if pos.Seq == g.floor.Seq {
 		return first, pos.Check == g.floor.Check || pos.IsWatermark()
 	}

@@ -6,6 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/node"
 	"github.com/roomcast/roomcast/internal/nodetest"
 )
@@ -51,5 +56,33 @@ func TestDrainBeforeTheStart(t *testing.T) {
 	}
 	if got := n.Drain(0); got != 0 {
 		t.Errorf("%d sockets are to move", got)
+	}
+}
+
+// Any node is asked to drain any other. What it had goes on elsewhere, and it has left.
+func TestDrainNode(t *testing.T) {
+	t.Parallel()
+	nodes := together(t, nodetest.Start(t, 2, nodetest.OnNATS(nodetest.StartNATS(t).URL)))
+	cluster := roomcastv1.NewClusterServiceClient(nodes[0].Dial(t))
+	s := dial(t, nodes[1], "")
+	resp, err := cluster.DrainNode(bounded(t), &roomcastv1.DrainNodeRequest{Node: nodes[1].Node, Over: durationpb.New(time.Hour)})
+	if err != nil || resp.GetConnections() != 1 {
+		t.Fatalf("got %d, %v", resp.GetConnections(), err)
+	}
+	nodetest.Eventually(t, patience, "it is said to drain", func() bool {
+		list := listNodes(t, nodes[0])
+		return len(list) == 2 && (list[0].GetDraining() || list[1].GetDraining())
+	})
+	if _, err := cluster.DrainNode(bounded(t), &roomcastv1.DrainNodeRequest{Node: nodes[1].Node}); err != nil { // hurries
+		t.Fatal(err)
+	}
+	if f := s.next(); f.Reconnect == nil {
+		t.Errorf("got %+v, want to be told to move", f)
+	}
+	<-nodes[1].Done()
+	nodetest.Eventually(t, patience, "it has left", func() bool { return len(listNodes(t, nodes[0])) == 1 })
+	_, err = cluster.DrainNode(bounded(t), &roomcastv1.DrainNodeRequest{Node: nodes[1].Node})
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("got %v", err)
 	}
 }

@@ -176,6 +176,9 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 	if err != nil {
 		return p, err
 	}
+	if err = p.bus.Answer(kindDrain, n.answerDrain); err != nil {
+		return p, err
+	}
 	p.http = newHTTPServer(p.gateway.Handler())
 	p.http.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	p.api, err = api.NewServer(api.Config{
@@ -185,6 +188,7 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 		Rooms:       p.hub,
 		Presence:    p.presence,
 		Connections: conns,
+		Nodes:       drainer{p.bus},
 		Verifier:    n.verifier,
 		Anonymous:   n.anonymousRPC(),
 		Reflection:  n.cfg.Reflection,

@@ -72,6 +72,8 @@ const (
 	ReasonHandshake        Reason = "BAD_HANDSHAKE"
 	ReasonUnimplemented    Reason = "UNIMPLEMENTED"
 	ReasonCanceled         Reason = "CANCELED"
+	ReasonInvalidNode      Reason = "INVALID_NODE"
+	ReasonInvalidDuration  Reason = "INVALID_DURATION"
 	ReasonNoSuchNode       Reason = "NO_SUCH_NODE"
 	ReasonNodeUnavailable  Reason = "NODE_UNAVAILABLE"
 )

@@ -11,11 +11,15 @@ import (
 // A position with a check is a message's: it proves itself because the same
 // sequence, should the log lose its tail and use it again, gets another check. A
 // position without a check is a watermark: the stream's last sequence when the
-// room had no message, proven by the rules of docs/protocol.md §5.
+// room had no message, proven by the rules of docs/protocol.md §5. In text a "~" stands
+// before its moment.
 type Position struct {
 	Epoch string // the log's identity; another epoch is another log
 	Seq   uint64 // the stream's sequence
 	Check uint32 // of the record with that sequence; 0 for a watermark
+	// Moment tells a watermark of this log from one of another past: low bits of the store
+	// time of the stream's message with that sequence; 0 is not known.
+	Moment uint32
 }
 
 // IsZero reports whether p is no position at all.
@@ -34,8 +38,11 @@ func (p Position) String() string {
 	b = append(b, '.')
 	b = strconv.AppendUint(b, p.Seq, 10)
 	b = append(b, '.')
-	if p.Check != 0 {
+	switch {
+	case p.Check != 0:
 		b = strconv.AppendUint(b, uint64(p.Check), 36)
+	case p.Moment != 0:
+		b = strconv.AppendUint(append(b, '~'), uint64(p.Moment), 36)
 	}
 	return string(b)
 }
@@ -63,11 +70,16 @@ func ParsePosition(s, field string) (Position, error) {
 	}
 	p := Position{Epoch: epoch, Seq: seq}
 	if tail != "" {
-		check, err := strconv.ParseUint(tail, 36, 32)
-		if err != nil || check == 0 {
+		digits, isMoment := strings.CutPrefix(tail, "~")
+		number, err := strconv.ParseUint(digits, 36, 32)
+		switch {
+		case err != nil || number == 0:
 			return bad()
+		case isMoment:
+			p.Moment = uint32(number)
+		default:
+			p.Check = uint32(number)
 		}
-		p.Check = uint32(check)
 	}
 	if p.String() != s {
 		return bad()

@@ -99,6 +99,7 @@ func TestPosition(t *testing.T) {
 	for text, want := range map[string]Position{
 		"abc.7.":                         {Epoch: "abc", Seq: 7},
 		"abc.7.z":                        {Epoch: "abc", Seq: 7, Check: 35},
+		"abc.7.~z":                       {Epoch: "abc", Seq: 7, Moment: 35},
 		"e.18446744073709551615.1z141z3": {Epoch: "e", Seq: 1<<64 - 1, Check: 1<<32 - 1},
 	} {
 		got, err := ParsePosition(text, "after")
@@ -108,7 +109,7 @@ func TestPosition(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "abc", "abc.7", ".7.", "abc..", "abc.-1.", "abc.07.", "abc.7.0", "abc.7.Z", "abc.7.1z141z4",
-		"abc.18446744073709551616.", "abc.7.z.z", "abc. 7.z", "a\n.7.", strings.Repeat("x", 65) + ".7.",
+		"abc.18446744073709551616.", "abc.7.z.z", "abc.7.~", "abc.7.~0", "abc.7.z~z", "abc.7.~~z", "abc. 7.z", "a\n.7.", strings.Repeat("x", 65) + ".7.",
 	} {
 		if got, err := ParsePosition(text, "after"); AsError(err).Reason != ReasonInvalidPosition {
 			t.Errorf("ParsePosition(%q) = %+v, %v; want a refusal", text, got, err)
@@ -122,6 +123,7 @@ func TestPosition(t *testing.T) {
 func FuzzPosition(f *testing.F) {
 	f.Add("abc.7.z")
 	f.Add("abc.7.")
+	f.Add("abc.7.~z")
 	f.Fuzz(func(t *testing.T, s string) {
 		p, err := ParsePosition(s, "after")
 		if err == nil && p.String() != s {

@@ -43,34 +43,6 @@ func figuresOfH() []figure {
 	}
 }
 
-// figuresOfA is what an idle socket holds: kilobytes of 1,000 bytes.
-func figuresOfA(goal float64, peers ...string) []figure {
-	return []figure{
-		{
-			what: "RSS a socket", unit: kilobytes, goal: goal, atMost: true, peers: [4]string(peers),
-			value: func(r *measurement) float64 { return r.Connect.RSSEach(r.Idle) / 1e3 },
-		},
-		{
-			what: "of a processor for 10,000 idle sockets", unit: percent, peers: none(),
-			value: func(r *measurement) float64 {
-				return 100 * r.Idle.CPU / r.Idle.Seconds / float64(r.Connect.Sockets) * 10_000
-			},
-		},
-		{what: "median publish to last delivery", unit: milliseconds, peers: none(), value: func(r *measurement) float64 { return r.Last.P50 }},
-		{what: "CPU a connect", unit: microseconds, peers: none(), value: cpuPerConnect},
-	}
-}
-
-// figuresOfE is what a socket costs until it has subscribed.
-func figuresOfE(goal float64, peers ...string) []figure {
-	return []figure{
-		{what: "CPU a connect", unit: microseconds, goal: goal, atMost: true, peers: [4]string(peers), value: cpuPerConnect},
-		{what: "connects/s", peers: none(), value: func(r *measurement) float64 { return r.Connect.PerSecond }},
-	}
-}
-
-func cpuPerConnect(r *measurement) float64 { return 1e6 * r.Connect.CPUEach() }
-
 // figuresOfRaw quotes what this machine asks for a write, for comparing with others.
 func figuresOfRaw() []figure {
 	return []figure{

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,11 +25,13 @@ const (
 	scrapeEvery   = 5 * time.Second
 )
 
-// service is the running nodes and the nats-server that they share, if any.
+// service is the running nodes and the nats-servers that they share, if any.
 type service struct {
-	nodes []*process
-	nats  *process
-	stops []func()
+	nodes  []*process
+	nats   []*process
+	url    string   // theirs
+	common []string // flags of every node
+	stops  []func()
 }
 
 // process is one running program.
@@ -56,12 +60,12 @@ func (w *workshop) start(ctx context.Context, r *row, dir string) (*service, err
 		common = append(common, "--tls-cert", w.cert, "--tls-key", w.certKey)
 	}
 	if r.external() {
-		url, err := s.startNATS(ctx, w.nats, dir)
-		if err != nil {
+		if err := s.startNATS(ctx, w.nats, dir, max(1, r.servers)); err != nil {
 			return s, err
 		}
-		common = append(common, "--nats-url", url)
+		common = append(common, "--nats-url", s.url, "--nats-replicas", strconv.Itoa(max(1, r.servers)))
 	}
+	s.common = common
 	for i := range r.nodes {
 		if err := s.startNode(ctx, w.roomcast, filepath.Join(dir, fmt.Sprintf("n%d", i+1)), common); err != nil {
 			return s, err
@@ -111,36 +115,13 @@ func (p *process) awaitReady(ctx context.Context, path string) error {
 	})
 }
 
-// startNATS starts a nats-server with its defaults but JetStream, and returns its URL.
-func (s *service) startNATS(ctx context.Context, program, dir string) (url string, err error) {
-	s.nats, err = launch(program, filepath.Join(dir, "nats"), []string{
-		"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", dir, "--jetstream", "--store_dir", dir,
-	})
-	if err != nil {
-		return "", err
-	}
-	portsFile := filepath.Join(dir, fmt.Sprintf("%s_%d.ports", filepath.Base(program), s.nats.cmd.Process.Pid))
-	err = s.nats.await(ctx, func() bool {
-		var ports struct {
-			NATS []string `json:"nats"`
-		}
-		text, err := os.ReadFile(portsFile)
-		if err != nil || json.Unmarshal(text, &ports) != nil || len(ports.NATS) == 0 {
-			return false
-		}
-		url = ports.NATS[0]
-		return true
-	})
-	return url, err
-}
-
-// pids are the nodes' in their order, then the nats-server's.
+// pids are the nodes' in their order, then the nats-servers'.
 func (s *service) pids() (pids []int) {
 	for _, p := range s.nodes {
 		pids = append(pids, p.cmd.Process.Pid)
 	}
-	if s.nats != nil {
-		pids = append(pids, s.nats.cmd.Process.Pid)
+	for _, p := range s.nats {
+		pids = append(pids, p.cmd.Process.Pid)
 	}
 	return pids
 }
@@ -187,12 +168,14 @@ func (s *service) stop() {
 	for _, stop := range s.stops {
 		stop()
 	}
-	for _, p := range append(s.nodes, s.nats) {
-		if p != nil {
-			_ = p.cmd.Process.Kill() // it may have ended
-			<-p.ended
-		}
+	for _, p := range slices.Concat(s.nodes, s.nats) {
+		p.kill()
 	}
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
 }
 
 // launch starts a program whose output goes to files beside path.

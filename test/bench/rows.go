@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // row is one line of the table.
@@ -20,6 +22,11 @@ type row struct {
 	tokens  bool       // each socket has a token of its own
 	against string     // the raw row that says what a call costs here; empty = none
 	figures []figure
+
+	servers int // nats-servers in a cluster, and replicas of the log; 0 = one
+
+	// What is measured instead of a run of roomcast bench; nil = that.
+	run func(ctx context.Context, w *workshop, r *row) (*measurement, error)
 }
 
 // external reports whether there is a nats-server beside the nodes.
@@ -125,10 +132,7 @@ func rows() []row {
 	}
 	eph := []string{"--room-prefix", "eph:bench-"}
 	stream := []string{"--mode", "stream"}
-	idle := func(sockets, rooms, idle string) []string {
-		return []string{"--rooms", rooms, "--sockets", sockets, "--idle", idle, "--rate", "1", "--warmup", "0s", "--duration", "3s"}
-	}
-	return []row{
+	return slices.Concat([]row{
 		{
 			name: "B1", what: "1 room × 1,000 sockets, 64 in flight", nodes: 1, flags: room("1000", "64"), against: rawHot,
 			figures: fanOut(1.1e6, "0.53 M (1.0 M with PRO's write delay)", "0.21 M", "1.03 M", "1.23 M"),
@@ -187,29 +191,5 @@ func rows() []row {
 			flags:   room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s", "--stalled", "1000", "--stall", "8s"),
 			figures: figuresOfS(),
 		},
-		{
-			name: "A", what: "15,000 idle sockets in one room, after 30 s; then 1 message/s", nodes: 1, flags: idle("15000", "1", "30s"),
-			figures: figuresOfA(3.5, "48 KB", "18.4 KB", "50 KB", "0.5 KB (flattered)"),
-		},
-		{
-			name: "A'", what: "15,000 idle sockets in a room each", nodes: 1, flags: idle("15000", "15000", "30s"),
-			figures: figuresOfA(5.5, "58 KB", "18.5 KB", "50.6 KB", "0.9 KB (flattered)"),
-		},
-		{
-			name: "A' tokens", what: "the same, each with a user and token of its own", nodes: 1, tokens: true, flags: idle("15000", "15000", "30s"),
-			figures: figuresOfA(0, "–", "–", "–", "–"),
-		},
-		{
-			name: "A TLS", what: "row A over TLS", nodes: 1, tls: true, flags: idle("15000", "1", "30s"),
-			figures: figuresOfA(12, "–", "–", "–", "–"),
-		},
-		{
-			name: "E", what: "10,000 sockets connect to a room each, 32 at once", nodes: 1, flags: idle("10000", "10000", "1s"),
-			figures: figuresOfE(140, "259 µs, no auth", "129 µs, no auth, no subscribe", "256 µs", "97–104 µs, no auth"),
-		},
-		{
-			name: "E tokens", what: "the same, each with a user and token of its own", nodes: 1, tokens: true, flags: idle("10000", "10000", "1s"),
-			figures: figuresOfE(0, "–", "–", "–", "–"),
-		},
-	}
+	}, resumeRows(), publishRows(), idleRows())
 }

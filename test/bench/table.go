@@ -174,6 +174,9 @@ func writeDetails(w io.Writer, results []result) error {
 	}
 	b.WriteString("\n|---" + strings.Repeat("|---", len(details())) + "|\n")
 	for _, r := range results {
+		if r.row.run != nil {
+			continue // it has figures of its own
+		}
 		b.WriteString("| " + r.row.name + " |")
 		for _, f := range details() {
 			b.WriteString(" " + f.unit.text(median(r.values(&f))) + " |")
@@ -183,7 +186,12 @@ func writeDetails(w io.Writer, results []result) error {
 	b.WriteString("\nOther load is the share of the machine's processor time that neither the service nor the load generator used.\n" +
 		"A row with much of it shows how the service does when it gets no processor, and little else.\n\n")
 	writeAgainstRaw(&b, results)
+	writePublishes(&b, results)
 	for _, r := range results {
+		if r.row.run != nil {
+			fmt.Fprintf(&b, "    %-20s make bench-table ROWS='%s'\n", r.row.name, r.row.name)
+			continue
+		}
 		for _, flags := range append(slices.Clip(r.row.first), r.row.flags) {
 			fmt.Fprintf(&b, "    %-20s roomcast bench %s\n", r.row.name, strings.Join(flags, " "))
 		}

@@ -87,6 +87,10 @@ func TestRows(t *testing.T) {
 		m.Probe = &bench.Probe{Ratio: 2}
 		m.Stalled = &bench.Stalled{}
 		m.Idle, m.Connect = &bench.Usage{Seconds: 1}, bench.Connect{Sockets: 1, Usage: bench.Usage{Seconds: 1}}
+		m.resumed = &resumed{returns: bench.Usage{Processes: []bench.Process{{CPU: 1}}}}
+		if strings.HasPrefix(r.name, "P ") {
+			m.published = make([]publishes, 2*len(publishWays))
+		}
 		for range r.first {
 			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
 		}
@@ -105,7 +109,11 @@ func TestRows(t *testing.T) {
 				t.Errorf("a line of the wrong width: %s", line)
 			}
 		}
-		if !strings.Contains(b.String(), "roomcast bench "+strings.Join(r.flags, " ")) {
+		again := "roomcast bench " + strings.Join(r.flags, " ")
+		if r.run != nil {
+			again = "make bench-table ROWS='" + r.name + "'"
+		}
+		if !strings.Contains(b.String(), again) {
 			t.Errorf("%s: the flags are not in the report:\n%s", r.name, b.String())
 		}
 	}
@@ -174,7 +182,8 @@ func TestChoose(t *testing.T) {
 		wanted string
 		want   string
 	}{
-		"all":     {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S A A' A' tokens A TLS E E tokens"},
+		"all": {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S " +
+			"G ring one room G ring 1000 rooms G log one room G log 1000 rooms P R1 P R3 A A' A' tokens A TLS E E tokens"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
 		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},

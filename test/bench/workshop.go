@@ -100,12 +100,16 @@ func explain(err error, what string) error {
 // tried often enough.
 func (w *workshop) measure(ctx context.Context, r *row) (result, error) {
 	found := result{row: r}
+	run := r.run
+	if run == nil {
+		run = once
+	}
 	for try := range w.runs + w.retries {
 		waited, err := awaitQuiet(ctx, w.quiet)
 		if err != nil {
 			return found, err
 		}
-		report, err := w.once(ctx, r)
+		report, err := run(ctx, w, r)
 		if err != nil {
 			return found, err
 		}
@@ -124,6 +128,9 @@ type measurement struct {
 	bench.Report
 	first []bench.Report  // of the runs to compare with
 	idle  []time.Duration // processor time of each process in idleFor without load
+
+	resumed   *resumed    // of the rows of sockets that come back
+	published []publishes // of the rows of publishing
 }
 
 // reports are those of all its runs.
@@ -141,7 +148,7 @@ func (m *measurement) failed() bool {
 }
 
 // once measures a row: first what it is compared with.
-func (w *workshop) once(ctx context.Context, r *row) (*measurement, error) {
+func once(ctx context.Context, w *workshop, r *row) (*measurement, error) {
 	m := &measurement{first: make([]bench.Report, len(r.first))}
 	for i, flags := range r.first {
 		if err := w.load(ctx, r, flags, nil, &m.first[i]); err != nil {

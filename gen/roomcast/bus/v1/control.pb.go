@@ -240,6 +240,98 @@ func (x *NamespacePolicy) GetMaxPayload() int64 {
 	return 0
 }
 
+// DrainQuestion (node.drain) asks a node to move its sockets elsewhere and stop.
+type DrainQuestion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long to take, in nanoseconds; 0 = its drain window.
+	Over          int64 `protobuf:"varint,1,opt,name=over,proto3" json:"over,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainQuestion) Reset() {
+	*x = DrainQuestion{}
+	mi := &file_roomcast_bus_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainQuestion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainQuestion) ProtoMessage() {}
+
+func (x *DrainQuestion) ProtoReflect() protoreflect.Message {
+	mi := &file_roomcast_bus_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainQuestion.ProtoReflect.Descriptor instead.
+func (*DrainQuestion) Descriptor() ([]byte, []int) {
+	return file_roomcast_bus_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DrainQuestion) GetOver() int64 {
+	if x != nil {
+		return x.Over
+	}
+	return 0
+}
+
+// DrainAnswer says that the node has begun.
+type DrainAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sockets that are to move.
+	Connections   uint32 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAnswer) Reset() {
+	*x = DrainAnswer{}
+	mi := &file_roomcast_bus_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAnswer) ProtoMessage() {}
+
+func (x *DrainAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_roomcast_bus_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAnswer.ProtoReflect.Descriptor instead.
+func (*DrainAnswer) Descriptor() ([]byte, []int) {
+	return file_roomcast_bus_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DrainAnswer) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
 var File_roomcast_bus_v1_control_proto protoreflect.FileDescriptor
 
 const file_roomcast_bus_v1_control_proto_rawDesc = "" +
@@ -267,7 +359,11 @@ const file_roomcast_bus_v1_control_proto_rawDesc = "" +
 	"\x0eclient_publish\x18\x06 \x01(\bR\rclientPublish\x12\x12\n" +
 	"\x04slow\x18\a \x01(\tR\x04slow\x12\x1f\n" +
 	"\vmax_payload\x18\b \x01(\x03R\n" +
-	"maxPayloadB8Z6github.com/roomcast/roomcast/gen/roomcast/bus/v1;busv1b\x06proto3"
+	"maxPayload\"#\n" +
+	"\rDrainQuestion\x12\x12\n" +
+	"\x04over\x18\x01 \x01(\x03R\x04over\"/\n" +
+	"\vDrainAnswer\x12 \n" +
+	"\vconnections\x18\x01 \x01(\rR\vconnectionsB8Z6github.com/roomcast/roomcast/gen/roomcast/bus/v1;busv1b\x06proto3"
 
 var (
 	file_roomcast_bus_v1_control_proto_rawDescOnce sync.Once
@@ -281,10 +377,12 @@ func file_roomcast_bus_v1_control_proto_rawDescGZIP() []byte {
 	return file_roomcast_bus_v1_control_proto_rawDescData
 }
 
-var file_roomcast_bus_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_roomcast_bus_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_roomcast_bus_v1_control_proto_goTypes = []any{
 	(*Heartbeat)(nil),       // 0: roomcast.bus.v1.Heartbeat
 	(*NamespacePolicy)(nil), // 1: roomcast.bus.v1.NamespacePolicy
+	(*DrainQuestion)(nil),   // 2: roomcast.bus.v1.DrainQuestion
+	(*DrainAnswer)(nil),     // 3: roomcast.bus.v1.DrainAnswer
 }
 var file_roomcast_bus_v1_control_proto_depIdxs = []int32{
 	1, // 0: roomcast.bus.v1.Heartbeat.namespaces:type_name -> roomcast.bus.v1.NamespacePolicy
@@ -306,7 +404,7 @@ func file_roomcast_bus_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roomcast_bus_v1_control_proto_rawDesc), len(file_roomcast_bus_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

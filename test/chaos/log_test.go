@@ -1,0 +1,91 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
+)
+
+// readLog reads the logs with nats.go alone. What nodes store there for themselves is
+// left out: its subjects have a "~".
+func readLog(t testing.TB, nc *nats.Conn) Log {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	epochs := make(map[string]string)
+	log := Log{Rooms: make(map[string][]Entry), Epoch: func(room string) string { return epochs[streamOf(room)] }, Keeps: keeps}
+	for _, name := range streams() {
+		var err error
+		if epochs[name], err = readStream(ctx, nc, name, log.Rooms); err != nil {
+			t.Fatalf("read %s: %v", name, err)
+		}
+	}
+	return log
+}
+
+// readStream adds the rooms of one log. Its leader answers for each message: consumers
+// and Direct Get are served by any replica.
+func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[string][]Entry) (epoch string, err error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return "", err
+	}
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	info := s.CachedInfo()
+	epoch = info.Config.Metadata["rc.epoch"]
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
+		msg, err := readMessage(ctx, nc, name, seq)
+		if err != nil {
+			return "", err
+		}
+		if !strings.Contains(msg.Subject, "~") {
+			var record busv1.Record
+			if err := proto.Unmarshal(msg.Data, &record); err != nil {
+				return "", fmt.Errorf("%s: %w", msg.Subject, err)
+			}
+			id := fmt.Sprintf("%s.%d.%s", epoch, msg.Seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
+			rooms[record.GetRoom()] = append(rooms[record.GetRoom()], Entry{id, record.GetText()})
+		}
+		seq = msg.Seq + 1
+	}
+	return epoch, nil
+}
+
+// storedMessage is a message as JetStream's API tells it.
+type storedMessage struct {
+	Subject string
+	Seq     uint64
+	Data    []byte
+}
+
+// readMessage reads the first message from a sequence on.
+func readMessage(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (storedMessage, error) {
+	query := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":"rc.pub.>"}`, seq)
+	answer, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, query)
+	if err != nil {
+		return storedMessage{}, err
+	}
+	var r struct {
+		Message storedMessage
+		Error   *struct{ Description string }
+	}
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return storedMessage{}, err
+	}
+	if r.Error != nil {
+		return storedMessage{}, fmt.Errorf("sequence %d: %s", seq, r.Error.Description)
+	}
+	return r.Message, nil
+}
