@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 asks for it
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,9 +61,12 @@ func (g *Gateway) judge(r *http.Request) (*admission, *refusal) {
 		e := room.AsError(err)
 		return nil, &refusal{http.StatusUnauthorized, e.Reason, e.Msg}
 	}
+	answer, err := switching(r, subprotocol)
+	if err != nil {
+		return nil, &refusal{http.StatusBadRequest, room.ReasonHandshake, err.Error()}
+	}
 	return &admission{
-		format: format, remote: g.proxies.clientAddr(r), queries: query["room"], caller: caller,
-		answer: switching(r.Header["Sec-Websocket-Key"][0], subprotocol),
+		format: format, remote: g.proxies.clientAddr(r), queries: query["room"], caller: caller, answer: answer,
 	}, nil
 }
 
@@ -93,21 +94,6 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if s := g.open(conn, a); s != nil {
 		go s.begin(a.caller, early)
 	}
-}
-
-// websocketGUID is what a server adds to the client's key, RFC 6455 §1.3.
-const websocketGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-// switching is the answer to a handshake, RFC 6455 §4.2.2.
-func switching(key, subprotocol string) []byte {
-	sum := sha1.Sum([]byte(key + websocketGUID)) //nolint:gosec // RFC 6455 §4.2.2 asks for it
-	b := make([]byte, 0, 192)
-	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	b = append(base64.StdEncoding.AppendEncode(b, sum[:]), "\r\n"...)
-	if subprotocol != "" {
-		b = append(append(append(b, "Sec-WebSocket-Protocol: "...), subprotocol...), "\r\n"...)
-	}
-	return append(b, "\r\n"...)
 }
 
 // chooseFormat returns the format of the first subprotocol that the client offers and
