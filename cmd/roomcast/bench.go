@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/bench"
 )
 
@@ -33,6 +34,9 @@ type benchCmd struct {
 	ProbeRate  float64 `default:"100" help:"Messages a second to it."`
 	Stalled    int     `placeholder:"N" help:"Further sockets in the same rooms that read nothing for --stall from the begin of the measurement and then catch up. Nothing waits for them; they are checked like all others, so the rooms must keep what they miss."`
 
+	TokenKeyFile string `type:"path" placeholder:"FILE" help:"HMAC key of the nodes: each socket gets a token of its own for the rooms, of users bench-0, bench-1 and so on, instead of --token."`
+
+	Idle      time.Duration `placeholder:"DURATION" help:"Wait so long after the last socket, without a message, and report what the processes of --server-pid hold then for each socket."`
 	Warmup    time.Duration `default:"2s" help:"Load before the measurement."`
 	Duration  time.Duration `default:"10s" help:"Of the measurement."`
 	Stall     time.Duration `default:"8s" help:"How long --stalled sockets do not read; at most 9s, since a node closes a socket that takes nothing for 10s."`
@@ -64,6 +68,11 @@ func (c *benchCmd) Run(ctx context.Context, p *process) error {
 	if c.AdminAddr != "" {
 		if cfg.AdminAddr, err = dialable(c.AdminAddr); err != nil {
 			return usagef("--admin-addr: %w", err)
+		}
+	}
+	if c.TokenKeyFile != "" {
+		if cfg.TokenOf, err = c.tokens(); err != nil {
+			return &usageError{err}
 		}
 	}
 	conns, err := c.dial()
@@ -113,13 +122,28 @@ func (c *benchCmd) config() bench.Config {
 			Rooms: c.Rooms, Sockets: c.Sockets, RoomPrefix: c.RoomPrefix, Mode: bench.Mode(c.Mode), InFlight: c.InFlight,
 			Publishers: c.Publishers, Batch: c.Batch, Rate: c.Rate, Payload: c.Payload, Stalled: c.Stalled,
 		},
-		Stall:  c.Stall,
-		Warmup: c.Warmup, Duration: c.Duration, Patience: c.Patience, ServerPIDs: c.ServerPID,
+		Stall: c.Stall,
+		Idle:  c.Idle, Warmup: c.Warmup, Duration: c.Duration, Patience: c.Patience, ServerPIDs: c.ServerPID,
 	}
 	if c.ProbeRoom {
 		cfg.ProbeRate = c.ProbeRate
 	}
 	return cfg
+}
+
+// tokens returns what makes each socket its token.
+func (c *benchCmd) tokens() (func(socket int) (string, error), error) {
+	key, err := readHMACKey("--token-key-file", c.TokenKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	expires := time.Now().Add(24 * time.Hour)
+	return func(socket int) (string, error) {
+		return auth.Mint(key, auth.Claims{
+			User: fmt.Sprintf("bench-%d", socket), Expires: expires,
+			Rooms: map[string][]string{c.RoomPrefix + "*": {auth.RightSubscribe}},
+		})
+	}, nil
 }
 
 func (c *benchCmd) print(p *process, report *bench.Report) error {

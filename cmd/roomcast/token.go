@@ -67,18 +67,22 @@ func (c *tokenMintCmd) Run(p *process) error {
 	return nil
 }
 
-// key reads the file as auth does: the raw secret without one line end.
 func (c *tokenMintCmd) key(p *process) ([]byte, error) {
 	if c.KeyFile == "" {
 		p.notef("signed with the public development key: only serve --dev accepts it\n")
 		return []byte(devKey), nil
 	}
-	key, err := os.ReadFile(c.KeyFile)
+	return readHMACKey("--key-file", c.KeyFile)
+}
+
+// readHMACKey reads a flag's file as auth does: the raw secret without one line end.
+func readHMACKey(flag, path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("--key-file: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if bytes.HasPrefix(key, []byte("-----BEGIN ")) {
-		return nil, fmt.Errorf("--key-file: %s is a PEM file; tokens are signed here with an HMAC secret only", c.KeyFile)
+		return nil, fmt.Errorf("%s: %s is a PEM file; tokens are signed here with an HMAC secret only", flag, path)
 	}
 	if trimmed, ok := bytes.CutSuffix(key, []byte("\n")); ok {
 		key = bytes.TrimSuffix(trimmed, []byte("\r"))

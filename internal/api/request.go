@@ -40,7 +40,7 @@ func (s *publishService) accept(ctx context.Context, req *roomcastv1.PublishRequ
 		ExcludeUser: req.GetExcludeUser(),
 	}
 	policy := s.policies.Of(name)
-	return p.Check(&policy)
+	return p.Check(policy)
 }
 
 // parseTTL reads a ttl; absent is 0. One of zero or less is refused here, because a

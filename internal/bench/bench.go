@@ -80,6 +80,11 @@ func (b *Bench) Run(ctx context.Context) (*Report, error) {
 	if report.Connect, err = b.connect(ctx); err != nil {
 		return nil, err
 	}
+	if b.cfg.Idle > 0 {
+		if report.Idle, err = b.idle(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if b.probe != nil {
 		report.Probe = &Probe{Rate: b.cfg.ProbeRate}
 		if report.Probe.Alone, err = b.probeAlone(ctx); err != nil {
@@ -124,7 +129,7 @@ func (b *Bench) connect(ctx context.Context) (Connect, error) {
 	dialers := make([]*dialer, len(b.cfg.URLs))
 	for i, address := range b.cfg.URLs {
 		var err error
-		if dialers[i], err = newDialer(address, b.cfg.Token, b.cfg.Format, b.cfg.TLS); err != nil {
+		if dialers[i], err = newDialer(address, b.cfg.Format, b.cfg.TLS); err != nil {
 			return Connect{}, err
 		}
 	}
@@ -140,6 +145,15 @@ func (b *Bench) connect(ctx context.Context) (Connect, error) {
 			b.readers = append(b.readers, r)
 		}
 		sockets = append(append(sockets, l.sockets...), l.stalled...)
+	}
+	for i, s := range sockets {
+		s.token = b.cfg.Token
+		if b.cfg.TokenOf != nil {
+			var err error
+			if s.token, err = b.cfg.TokenOf(i); err != nil {
+				return Connect{}, err
+			}
+		}
 	}
 	before, err := b.sampler.sample()
 	if err != nil {
@@ -158,6 +172,21 @@ func (b *Bench) connect(ctx context.Context) (Connect, error) {
 		c.RSSBefore = append(c.RSSBefore, u.rss)
 	}
 	return c, nil
+}
+
+// idle waits and returns what the service used meanwhile, and holds at the end.
+func (b *Bench) idle(ctx context.Context) (*Usage, error) {
+	b.enter(Idling)
+	from, err := b.sampler.sample()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.wait(ctx, b.cfg.Idle); err != nil {
+		return nil, err
+	}
+	to, err := b.sampler.sample()
+	used := b.sampler.between(from, to)
+	return &used, err
 }
 
 // dial opens sockets, a few at once. It fails with the first that fails.

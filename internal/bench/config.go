@@ -62,12 +62,14 @@ type Load struct {
 
 // Config is one measurement.
 type Config struct {
-	URLs       []string    // public listeners; the sockets are spread over them in turn
-	Token      string      // for the sockets; empty = none
-	TLS        *tls.Config // for wss
-	Format     Format      // empty = JSON
+	URLs       []string                         // public listeners; the sockets are spread over them in turn
+	Token      string                           // for the sockets; empty = none
+	TokenOf    func(socket int) (string, error) // a token for each instead; nil = all have Token
+	TLS        *tls.Config                      // for wss
+	Format     Format                           // empty = JSON
 	Load       Load
 	ProbeRate  float64       // messages/s to a room with one socket, measured alone and beside the load; 0 = no probe
+	Idle       time.Duration // between the last socket and the warm-up, without a message; reported if there is any
 	Warmup     time.Duration // load before the measurement begins
 	Duration   time.Duration // of the measurement
 	Stall      time.Duration // for how long Load.Stalled sockets read nothing, from the begin of the measurement
@@ -93,6 +95,7 @@ type Phase string
 // The phases, in their order.
 const (
 	Connecting Phase = "connecting"
+	Idling     Phase = "idle"
 	Alone      Phase = "probe alone"
 	Warming    Phase = "warming up"
 	Measuring  Phase = "measuring"
@@ -112,10 +115,10 @@ func (c *Config) normalize() error {
 	if c.Patience <= 0 {
 		c.Patience = defaultPatience
 	}
-	if c.Duration <= 0 || c.Warmup < 0 {
-		return errors.New("the duration must be more than 0 and the warm-up not less")
+	if c.Duration <= 0 || c.Warmup < 0 || c.Idle < 0 {
+		return errors.New("the duration must be more than 0, the warm-up and the idle time not less")
 	}
-	if c.Warmup+c.Duration > maxDuration {
+	if c.Idle+c.Warmup+c.Duration > maxDuration {
 		return fmt.Errorf("a run takes at most %s", maxDuration)
 	}
 	if c.Load.Stalled > 0 && (c.Stall <= 0 || c.Stall > min(maxStall, c.Duration)) {

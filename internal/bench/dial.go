@@ -30,8 +30,8 @@ type dialer struct {
 	accept string      // the answer to the request's key
 }
 
-// newDialer prepares the request that all sockets send; only the room differs.
-func newDialer(address, token string, format Format, config *tls.Config) (*dialer, error) {
+// newDialer prepares the request that all sockets send; only room and token differ.
+func newDialer(address string, format Format, config *tls.Config) (*dialer, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
@@ -39,9 +39,6 @@ func newDialer(address, token string, format Format, config *tls.Config) (*diale
 	encrypted := u.Scheme == "https" || u.Scheme == "wss"
 	if !encrypted && u.Scheme != "http" && u.Scheme != "ws" || u.Host == "" || u.User != nil || u.RawQuery != "" {
 		return nil, fmt.Errorf("URL %q is not of the form http://host:port, or with https, ws or wss", address)
-	}
-	if strings.ContainsAny(token, "\r\n") {
-		return nil, errors.New("the token has a line end")
 	}
 	d := &dialer{addr: u.Host}
 	if u.Port() == "" {
@@ -67,10 +64,6 @@ func newDialer(address, token string, format Format, config *tls.Config) (*diale
 	d.suffix = " HTTP/1.1\r\nHost: " + u.Host + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n" +
 		"Sec-WebSocket-Protocol: " + format.subprotocol() + "\r\n"
-	if token != "" {
-		d.suffix += "Authorization: Bearer " + token + "\r\n"
-	}
-	d.suffix += "\r\n"
 	return d, nil
 }
 
@@ -112,7 +105,14 @@ func (d *dialer) dial(ctx context.Context, narrow bool) (net.Conn, error) {
 // handshake upgrades the connection and reads until the room is subscribed.
 func (d *dialer) handshake(conn net.Conn, s *socket, buf []byte) error {
 	room := s.lane.load.rooms[s.room]
-	if _, err := conn.Write([]byte(d.prefix + url.QueryEscape(room) + d.suffix)); err != nil {
+	if strings.ContainsAny(s.token, "\r\n") {
+		return errors.New("the token has a line end")
+	}
+	request := d.prefix + url.QueryEscape(room) + d.suffix
+	if s.token != "" {
+		request += "Authorization: Bearer " + s.token + "\r\n"
+	}
+	if _, err := conn.Write([]byte(request + "\r\n")); err != nil {
 		return err
 	}
 	n, head := 0, -1

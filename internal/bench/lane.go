@@ -153,6 +153,7 @@ type socket struct {
 	behind     int    // how many of them have not come
 	conn       conn
 	rest       []byte // the begin of a frame whose end has not come
+	token      string // empty = none
 	subscribed bool
 	ended      bool // its connection is closed, by whomever
 	closed     bool // by the server, or broken

@@ -6,6 +6,7 @@ type Report struct {
 	Format   Format     `json:"format"`
 	Warmup   float64    `json:"warmupSeconds"`
 	Connect  Connect    `json:"connect"`
+	Idle     *Usage     `json:"idle,omitempty"` // between the last socket and the warm-up
 	Traffic  Traffic    `json:"traffic"`
 	Usage    Usage      `json:"usage"`
 	Delivery Latency    `json:"delivery"`     // from due to each delivery
@@ -45,6 +46,20 @@ type Connect struct {
 	PerSecond float64 `json:"perSecond"`
 	Usage     Usage   `json:"usage"`
 	RSSBefore []int64 `json:"rssBytesBefore,omitempty"` // of each process
+}
+
+// CPUEach is what one socket cost the service to connect, authenticate and subscribe, in
+// seconds of processor time.
+func (c *Connect) CPUEach() float64 { return c.Usage.CPU / float64(c.Sockets) }
+
+// RSSEach is by how much the service's processes have grown for each socket at a later
+// time, in bytes. Collections are not asked for: it is what the system sees.
+func (c *Connect) RSSEach(later *Usage) float64 {
+	grown := int64(0)
+	for i, p := range later.Processes {
+		grown += p.RSS - c.RSSBefore[i]
+	}
+	return float64(grown) / float64(c.Sockets)
 }
 
 // Traffic is what happened while it was measured.

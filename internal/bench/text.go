@@ -17,6 +17,12 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	line("load", "%s", r.Load.text())
 	line("connected", "%d sockets in %.2f s (%.0f/s)", r.Connect.Sockets, r.Connect.Usage.Seconds, r.Connect.PerSecond)
+	if u := &r.Connect.Usage; len(u.Processes) > 0 {
+		line("", "%.1f µs of the service's processor time each; load %.2f, other %.2f CPU s", 1e6*r.Connect.CPUEach(), u.Self, u.Other)
+	}
+	if u := r.Idle; u != nil && len(u.Processes) > 0 {
+		line("idle", "%.2f KB each after %.0f s; %.2f %% of a processor", r.Connect.RSSEach(u)/1e3, u.Seconds, 100*u.CPU/u.Seconds)
+	}
 	t := &r.Traffic
 	line("measured", "%.2f s after %.2f s of warm-up", r.Usage.Seconds, r.Warmup)
 	line("published", "%d messages (%.0f/s)", t.Published, t.PublishedPerSecond)

@@ -16,7 +16,7 @@ import (
 func (b *Bus) ReadBack(ctx context.Context, name room.Name, before room.Position, limit int) (room.Page, error) {
 	policy := b.cfg.Policies.Of(name)
 	if !policy.Stored() {
-		return room.Page{}, noHistory(&policy)
+		return room.Page{}, noHistory(policy)
 	}
 	select {
 	case b.reads <- struct{}{}:
@@ -24,7 +24,7 @@ func (b *Bus) ReadBack(ctx context.Context, name room.Name, before room.Position
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	l := b.logOf(name, &policy)
+	l := b.logOf(name, policy)
 	end, proven, err := b.backFrom(ctx, l, before)
 	switch {
 	case err != nil:

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/room"
@@ -19,9 +20,12 @@ func (s *shard) fill(lr *liveRoom, upTo uint64) {
 	if upTo > head.Seq {
 		s.bus.cfg.Metrics.Holes.Inc()
 	}
+	ctx, cancel := context.WithCancel(s.bus.ctx)
+	lr.stop = cancel
 	s.bus.wg.Go(func() {
-		f := s.readHole(lr, head, upTo)
-		if lr.ctx.Err() == nil {
+		defer cancel()
+		f := s.readHole(ctx, lr, head, upTo)
+		if ctx.Err() == nil {
 			s.post(func(s *shard) { s.filled(lr, f) })
 		}
 	})
@@ -37,26 +41,26 @@ type filler struct {
 }
 
 // readHole reads the hole, retrying until the log is there or the interest ends.
-func (s *shard) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
+func (s *shard) readHole(ctx context.Context, lr *liveRoom, head room.Position, upTo uint64) filler {
 	f := filler{from: head, upTo: upTo}
 	at, began := head, time.Now()
 	for backoff := 5 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		done, err := s.readHoleOnce(lr, &f, &at)
+		done, err := s.readHoleOnce(ctx, lr, &f, &at)
 		switch {
-		case done || lr.ctx.Err() != nil:
+		case done || ctx.Err() != nil:
 			return f
 		case err != nil:
 			s.bus.log.Debug("fill", "room", lr.log.name, "err", err, "retry", backoff.String())
 			began = time.Now() // patience is for a log that answers
 		case time.Since(began) > fillPatience:
-			if s.isGone(lr, f.upTo) {
+			if s.isGone(ctx, lr, f.upTo) {
 				f.gap = room.Truncated
 				return f
 			}
 			began = time.Now() // the replica that answers is far behind
 		}
 		select {
-		case <-lr.ctx.Done():
+		case <-ctx.Done():
 			return f
 		case <-time.After(backoff):
 		}
@@ -65,24 +69,24 @@ func (s *shard) readHole(lr *liveRoom, head room.Position, upTo uint64) filler {
 
 // isGone reports whether the message at which a hole ends has left the log, as its
 // leader knows it.
-func (s *shard) isGone(lr *liveRoom, seq uint64) bool {
-	p, err := s.bus.leaderPosition(lr.ctx, lr.log.stream, map[string]any{"seq": seq})
+func (s *shard) isGone(ctx context.Context, lr *liveRoom, seq uint64) bool {
+	p, err := s.bus.leaderPosition(ctx, lr.log.stream, map[string]any{"seq": seq})
 	return err == nil && p.IsZero()
 }
 
 // readHoleOnce reads until the log shows nothing more. done reports that the hole is
 // filled, or that a gap was found. It holds one of the places for reading holes. What
 // a page held is delivered before the next is read: a hole may be long.
-func (s *shard) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
+func (s *shard) readHoleOnce(ctx context.Context, lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
 	b := s.bus
 	select {
 	case b.fills <- struct{}{}:
 		defer func() { <-b.fills }()
-	case <-lr.ctx.Done():
+	case <-ctx.Done():
 		return true, nil
 	}
 	if f.upTo == 0 { // to the log's end, as its leader knows it
-		end, err := b.headOf(lr.ctx, lr.log)
+		end, err := b.headOf(ctx, lr.log)
 		if err != nil {
 			return false, err
 		}
@@ -92,13 +96,13 @@ func (s *shard) readHoleOnce(lr *liveRoom, f *filler, at *room.Position) (done b
 		}
 	}
 	for {
-		page, err := b.read(lr.ctx, lr.log, *at, readBatch)
+		page, err := b.read(ctx, lr.log, *at, readBatch)
 		if err != nil {
 			return false, err
 		}
 		if page.Gap == room.Reset {
 			f.gap, f.msgs = room.Reset, nil
-			f.head, err = b.headOf(lr.ctx, lr.log)
+			f.head, err = b.headOf(ctx, lr.log)
 			return err == nil, err
 		}
 		if page.Gap == room.Truncated {
@@ -140,6 +144,7 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 	if s.rooms[lr.subject] != lr {
 		return
 	}
+	lr.stop = nil
 	if lr.head != f.from { // the log was replaced meanwhile: what was read is of the old one
 		lr.dirty = true
 		s.settle(lr)

@@ -15,6 +15,11 @@ const (
 	joinBatch   = 1000 // rooms that are opened together; the log answers for at most 1,024
 	joinBatches = 2    // that are under way at once
 	joinBackoff = 50 * time.Millisecond
+
+	// joinPace is the time from one batch to the next: most of a batch's cost does not
+	// depend on how many rooms it has, so in a storm they are let gather. A room that is
+	// opened alone does not wait.
+	joinPace = 5 * time.Millisecond
 )
 
 // joiner begins to hear the rooms of one log, or those that have none: all that wait
@@ -64,9 +69,10 @@ func (j *joiner) next() []*liveRoom {
 
 func (j *joiner) run() {
 	for batch := j.next(); batch != nil; batch = j.next() {
+		began := time.Now()
 		var rooms []*joining
 		for _, lr := range batch {
-			if lr.ctx.Err() == nil {
+			if !lr.gone.Load() {
 				rooms = append(rooms, &joining{lr: lr})
 			}
 		}
@@ -76,6 +82,7 @@ func (j *joiner) run() {
 		if err := j.open(rooms); err != nil {
 			j.again(rooms, err)
 		}
+		j.bus.wait(time.Until(began.Add(joinPace)))
 	}
 }
 

@@ -1,11 +1,11 @@
 package bus
 
 import (
-	"context"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,8 +55,8 @@ type liveRoom struct {
 	log     roomLog // its stream is nil in an ephemeral room
 	subject string  // live
 	sink    Room
-	ctx     context.Context //nolint:containedctx // ends with the interest
-	cancel  context.CancelFunc
+
+	gone atomic.Bool // the interest has ended
 
 	retry time.Duration // the pause after a failed opening; owned by the joiner
 
@@ -67,6 +67,7 @@ type liveRoom struct {
 	buf     []liveMsg
 	touched time.Time // when a message last came, or it was opened; a second exact
 	dirty   bool      // messages were lost that no later one may tell of: read to the log's end
+	stop    func()    // not nil: ends the filling of a hole
 	lost    int       // messages that the client has dropped for a full channel, as far as known
 }
 
@@ -106,12 +107,11 @@ func (b *Bus) shardOfSubject(subject string) *shard {
 // Neither blocks on the network.
 func (b *Bus) Listen(name room.Name, sink Room) (stop func()) {
 	policy := b.cfg.Policies.Of(name)
-	lr := &liveRoom{log: b.logOf(name, &policy), subject: liveSubject(name, &policy), sink: sink}
-	lr.ctx, lr.cancel = context.WithCancel(b.ctx)
+	lr := &liveRoom{log: b.logOf(name, policy), subject: liveSubject(name, policy), sink: sink}
 	s := b.shardOfSubject(lr.subject)
 	s.post(func(s *shard) { s.add(lr) })
 	return func() {
-		lr.cancel()
+		lr.gone.Store(true)
 		s.post(func(s *shard) { s.remove(lr) })
 	}
 }
@@ -166,7 +166,10 @@ func (s *shard) add(lr *liveRoom) {
 }
 
 func (s *shard) remove(lr *liveRoom) {
-	lr.cancel()
+	lr.gone.Store(true)
+	if lr.stop != nil {
+		lr.stop()
+	}
 	if lr.sub != nil {
 		if err := lr.sub.Unsubscribe(); err != nil {
 			s.bus.log.Debug("unsubscribe", "room", lr.log.name, "err", err)

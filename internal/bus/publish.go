@@ -24,7 +24,7 @@ func (b *Bus) Publish(ctx context.Context, p *room.Publication) (room.Ack, error
 	}
 	policy := b.cfg.Policies.Of(p.Room)
 	if !policy.Stored() {
-		return b.publishEphemeral(p, &policy)
+		return b.publishEphemeral(p, policy)
 	}
 	select {
 	case b.window <- struct{}{}:
@@ -33,7 +33,7 @@ func (b *Bus) Publish(ctx context.Context, p *room.Publication) (room.Ack, error
 		return room.Ack{}, busy()
 	}
 	result := make(chan published, 1)
-	c := b.newCall(ctx, p, &policy, func(ack room.Ack, err error) { result <- published{ack, err} })
+	c := b.newCall(ctx, p, policy, func(ack room.Ack, err error) { result <- published{ack, err} })
 	c.hold = time.Now().Add(unaryHold)
 	b.acks.start(c)
 	r := <-result // the sweeper ends it with ctx at the latest

@@ -24,9 +24,9 @@ const purgeRetry = 250 * time.Millisecond
 func (b *Bus) Purge(ctx context.Context, name room.Name) (removed uint64, err error) {
 	policy := b.cfg.Policies.Of(name)
 	if !policy.Stored() {
-		return 0, noHistory(&policy)
+		return 0, noHistory(policy)
 	}
-	l := b.logOf(name, &policy)
+	l := b.logOf(name, policy)
 	oldest, err := b.directGet(ctx, l, 1, 1)
 	if err != nil {
 		return 0, err

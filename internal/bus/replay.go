@@ -28,7 +28,7 @@ const (
 func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
 	policy := b.cfg.Policies.Of(name)
 	if !policy.Stored() {
-		return room.Page{}, noHistory(&policy)
+		return room.Page{}, noHistory(policy)
 	}
 	select {
 	case b.reads <- struct{}{}:
@@ -36,7 +36,7 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	page, err := b.read(ctx, b.logOf(name, &policy), after, limit)
+	page, err := b.read(ctx, b.logOf(name, policy), after, limit)
 	showGap(&page, after)
 	return page, err
 }

@@ -38,7 +38,7 @@ func (q *Sequence) Publish(ctx context.Context, p *room.Publication, done func(r
 	}
 	policy := q.bus.cfg.Policies.Of(p.Room)
 	if !policy.Stored() {
-		done(q.bus.publishEphemeral(p, &policy))
+		done(q.bus.publishEphemeral(p, policy))
 		return
 	}
 	select {
@@ -47,7 +47,7 @@ func (q *Sequence) Publish(ctx context.Context, p *room.Publication, done func(r
 		done(room.Ack{}, (&call{}).gaveUp(ctx.Err()))
 		return
 	}
-	c := q.bus.newCall(ctx, p, &policy, done)
+	c := q.bus.newCall(ctx, p, policy, done)
 	c.sequence = q
 	q.mu.Lock()
 	behind, inFlight := q.waiting[p.Room]

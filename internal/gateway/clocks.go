@@ -17,22 +17,22 @@ const (
 
 // clock does what is due: it pings, or ends a session in which something has taken
 // too long.
-func (s *session) clock(now time.Time) {
-	w := &s.w
+func (s *session) clock(at time.Time) {
+	w, now := &s.w, s.gw.instant(at)
 	caller := s.caller.Load()
 	switch {
 	case w.closing:
-		if !now.Before(w.graceBy) {
-			w.graceBy = now.Add(closeGrace) // the reader is about to end
+		if now >= w.graceBy {
+			w.graceBy = now.add(closeGrace) // the reader is about to end
 			s.gone()
 		}
-	case caller == nil && !now.Before(s.since.Add(authTimeout)):
+	case caller == nil && now >= s.since.add(authTimeout):
 		s.shut(closeNoAuth)
-	case caller != nil && caller.Expired(now):
+	case caller != nil && caller.Expired(at):
 		s.shut(closeExpired)
 	case s.stalled(now):
 		s.shut(closeStalled)
-	case w.full && !now.Before(w.stuck.Add(writeTimeout)):
+	case w.full && now >= w.stuck.add(writeTimeout):
 		// If its reader is held back because answers wait, they are what the peer does not
 		// read.
 		if s.out.full() {
@@ -40,9 +40,9 @@ func (s *session) clock(now time.Time) {
 		} else {
 			s.shut(closeTooSlow)
 		}
-	case !w.pongBy.IsZero() && !s.pinged.Load():
-		w.pongBy = time.Time{}
-	case !w.pongBy.IsZero() && !now.Before(w.pongBy):
+	case w.pongBy != never && !s.pinged.Load():
+		w.pongBy = never
+	case w.pongBy != never && now >= w.pongBy:
 		s.missPong(now)
 	case s.pingDue(now):
 		s.ping(now)
@@ -50,36 +50,36 @@ func (s *session) clock(now time.Time) {
 }
 
 // stalled reports whether the peer owes the rest of a message for too long.
-func (s *session) stalled(now time.Time) bool {
-	by := s.stallBy.Load()
-	return by != 0 && now.UnixNano() >= by
+func (s *session) stalled(now instant) bool {
+	by := instant(s.stallBy.Load())
+	return by != never && now >= by
 }
 
 // pingDue reports whether a ping is to be written now.
-func (s *session) pingDue(now time.Time) bool {
+func (s *session) pingDue(now instant) bool {
 	w := &s.w
-	return w.pongBy.IsZero() && !now.Before(w.pingAt) && !w.full && !w.closing
+	return w.pongBy == never && now >= w.pingAt && !w.full && !w.closing
 }
 
 // ping writes a ping before anything that waits: its answer has a deadline.
-func (s *session) ping(now time.Time) {
+func (s *session) ping(now instant) {
 	s.pinged.Store(true)
 	frame := wire.Frame(wire.OpPing, nil)
 	if s.put([][]byte{frame}) == 0 {
 		s.w.unsent = append(s.w.unsent, frame...)
 	}
-	s.w.pongBy, s.w.pingAt = now.Add(pongTimeout), now.Add(s.gw.cfg.PingInterval)
+	s.w.pongBy, s.w.pingAt = now.add(pongTimeout), now.add(s.gw.cfg.PingInterval)
 }
 
 // missPong ends a session whose peer has not answered the ping, unless the answer may
 // lie unread because the reader waits for this node.
-func (s *session) missPong(now time.Time) {
+func (s *session) missPong(now instant) {
 	if s.held.Load() {
-		s.w.pongBy = now.Add(pongTimeout)
+		s.w.pongBy = now.add(pongTimeout)
 		return
 	}
-	s.w.pongBy = time.Unix(0, s.resumed.Load()).Add(pongTimeout)
-	if !now.Before(s.w.pongBy) {
+	s.w.pongBy = instant(s.resumed.Load()).add(pongTimeout)
+	if now >= s.w.pongBy {
 		s.shut(closeNoPong)
 	}
 }
@@ -90,29 +90,25 @@ func (s *session) reclock() {
 	if w.index == notFlushed {
 		return
 	}
-	next := w.pingAt
-	earlier := func(t time.Time) {
-		if t.Before(next) {
-			next = t
-		}
-	}
-	switch caller := s.caller.Load(); {
-	case w.closing:
-		s.flusher.due[w.index] = w.graceBy.UnixNano()
+	if w.closing {
+		s.flusher.due[w.index] = w.graceBy
 		return
+	}
+	next := w.pingAt
+	switch caller := s.caller.Load(); {
 	case caller == nil:
-		earlier(s.since.Add(authTimeout))
+		next = min(next, s.since.add(authTimeout))
 	case !caller.Expires.IsZero():
-		earlier(caller.Expires.Add(auth.Leeway))
+		next = min(next, s.gw.instant(caller.Expires.Add(auth.Leeway)))
 	}
-	if by := s.stallBy.Load(); by != 0 {
-		earlier(time.Unix(0, by))
+	if by := instant(s.stallBy.Load()); by != never {
+		next = min(next, by)
 	}
-	if !w.pongBy.IsZero() {
-		earlier(w.pongBy)
+	if w.pongBy != never {
+		next = min(next, w.pongBy)
 	}
 	if w.full {
-		earlier(w.stuck.Add(writeTimeout))
+		next = min(next, w.stuck.add(writeTimeout))
 	}
-	s.flusher.due[w.index] = next.UnixNano()
+	s.flusher.due[w.index] = next
 }

@@ -82,8 +82,8 @@ func (s *session) enrol(ctx context.Context, by time.Time, name room.Name) bool 
 	r := &s.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in := r.of[name] != nil
-	if in || r.ended || len(r.of) >= maxRooms {
+	in := r.getLocked(name) != nil
+	if in || r.ended || r.lenLocked() >= maxRooms {
 		c.Leave()
 		if in {
 			r.giveLocked(name)
@@ -91,6 +91,6 @@ func (s *session) enrol(ctx context.Context, by time.Time, name room.Name) bool 
 		return false
 	}
 	r.giveLocked(name)
-	s.beginLocked(0, name, c, pos)
+	s.beginLocked(0, c, pos)
 	return true
 }

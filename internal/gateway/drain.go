@@ -146,7 +146,7 @@ func (g *Gateway) moveAll(window time.Duration) {
 	g.spread(gone, sessions, func(p plan) time.Time { return p.told }, (*session).tellDrain)
 	g.drain.wait(gone, func(p plan) time.Time { return p.closing })
 	count, closed := len(sessions), 0
-	left := slices.DeleteFunc(sessions, func(s *session) bool { return s.ctx.Err() != nil })
+	left := slices.DeleteFunc(sessions, func(s *session) bool { return s.out.closing() })
 	g.spread(gone, left, func(p plan) time.Time { return p.by }, func(s *session) {
 		how := closeNode
 		how.retry += time.Duration(closed) * interval // they come back at the pace of those that move
@@ -168,7 +168,7 @@ func (g *Gateway) spread(gone <-chan struct{}, sessions []*session, until func(p
 		p, changed, _ := g.drain.current()
 		left := time.Until(until(p))
 		for ; next < len(sessions) && (due >= 1 || left <= 0); next++ {
-			if s := sessions[next]; s.ctx.Err() == nil {
+			if s := sessions[next]; !s.out.closing() {
 				do(s)
 				due--
 			}

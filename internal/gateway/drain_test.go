@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/roomcast/roomcast/internal/wire"
 )
 
 const reconnectFrame = `{"reconnect":{"withinMs":1000,"reason":"DRAINING"}}`
@@ -226,9 +224,9 @@ func TestDrainDuringHandshake(t *testing.T) {
 		t := w.t
 		w.gw.Drain(t.Context(), 0)
 		ours, theirs := net.Pipe()
-		go w.gw.serve(newSession(w.gw, theirs, wire.JSON, "x", nil), nil)
+		go w.gw.open(theirs, &admission{answer: []byte("answered ")})
 		data, err := io.ReadAll(ours)
-		if err != nil || string(data) != serverClose(1012, "DRAINING retry_ms=100") {
+		if err != nil || string(data) != "answered "+serverClose(1012, "DRAINING retry_ms=100") {
 			t.Errorf("got %q, %v", data, err)
 		}
 		_ = ours.Close()

@@ -28,11 +28,12 @@ type flusher struct {
 	// owned by run
 	spare    []task // the slice that queue is swapped with
 	sessions []*session
-	due      []int64 // of each session: when its clocks have something, Unix nanoseconds
+	due      []instant // of each session: when its clocks have something
 	swept    time.Time
 	vec      *vector
-	plain    []byte   // scratch of TLS
-	control  [][]byte // scratch of session.sendControl
+	plain    []byte        // scratch of TLS
+	control  [][]byte      // scratch of session.sendControl
+	kept     []*hub.Cursor // scratch of session.serve
 }
 
 // task is who wants a turn: one of the two.
@@ -133,7 +134,7 @@ func (f *flusher) turn(t task) {
 // sweep looks at the clocks of the sockets that are due.
 func (f *flusher) sweep(now time.Time) {
 	f.swept = now
-	limit := now.UnixNano()
+	limit := f.gw.instant(now)
 	for i := 0; i < len(f.due); i++ {
 		if f.due[i] <= limit {
 			f.sessions[i].guardedClock(now)
@@ -143,7 +144,7 @@ func (f *flusher) sweep(now time.Time) {
 
 // add makes a session one of the flusher's.
 func (f *flusher) add(s *session) {
-	s.w.index = len(f.sessions)
+	s.w.index = int32(len(f.sessions)) //nolint:gosec // a process has far fewer sockets
 	f.sessions = append(f.sessions, s)
 	f.due = append(f.due, 0)
 }

@@ -2,21 +2,20 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
-	"github.com/roomcast/roomcast/internal/wire"
 )
 
 // Sequence publishes for one socket, in its order; see the bus for what it promises.
@@ -44,6 +43,7 @@ type Config struct {
 	TrustedProxies []string // addresses or prefixes whose X-Forwarded-For counts
 	TokenInQuery   bool
 	PingInterval   time.Duration // 0 = 25 s
+	MaxConnections int           // of the public listener, requests that are not for a socket too; 0 = no bound
 	Ready          func() bool   // for /health; draining is known here
 	Metrics        *metrics.Metrics
 	Logger         *slog.Logger
@@ -51,15 +51,16 @@ type Config struct {
 
 // Gateway serves the public listener. Safe for concurrent use.
 type Gateway struct {
-	cfg      Config // static
+	cfg      Config    // static
+	began    time.Time // a moment before; static
 	log      *slog.Logger
 	origins  originPolicy
 	proxies  proxyList
-	upgrader websocket.Upgrader
 	drain    drain
 	degraded degraded
 	flushers []*flusher
 	next     atomic.Uint32 // flusher
+	turnover atomic.Uint64 // sockets opened and closed
 	pollers  pollers
 	workers  workers
 	writers  sync.WaitGroup // the flushers
@@ -90,21 +91,12 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg:     cfg,
+		began:   time.Now().Add(-time.Second), // so that no time is never
 		log:     cfg.Logger.With("part", "gateway"),
 		origins: origins,
 		proxies: proxies,
 		roster:  newRoster(),
 		drain:   newDrain(),
-	}
-	g.upgrader = websocket.Upgrader{
-		HandshakeTimeout: handshakeTimeout,
-		ReadBufferSize:   256, // only the handshake goes through gorilla
-		WriteBufferSize:  256,
-		Subprotocols:     []string{wire.JSON.Subprotocol(), wire.Protobuf.Subprotocol()},
-		CheckOrigin:      func(*http.Request) bool { return true }, // checked before, with a reason
-		Error: func(w http.ResponseWriter, _ *http.Request, status int, err error) {
-			refuse(w, status, string(room.ReasonHandshake)+": "+err.Error())
-		},
 	}
 	for range runtime.GOMAXPROCS(0) {
 		f := newFlusher(g)
@@ -143,6 +135,9 @@ func (g *Gateway) Handler() http.Handler {
 // The HTTP server would read it before the answer, for as long as the client likes.
 func withoutBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(overTLS{}) != nil {
+			r.TLS = &tls.ConnectionState{} // only asked whether it is there
+		}
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -175,17 +170,21 @@ func (g *Gateway) Connections() int {
 	return len(g.roster.byID)
 }
 
-// serve hands a connection to a session of its own and returns. If no more sockets are
-// taken by now the peer is sent elsewhere.
-func (g *Gateway) serve(s *session, caller *auth.Caller) {
+// Turnover returns how many sockets were opened and closed until now.
+func (g *Gateway) Turnover() uint64 { return g.turnover.Load() }
+
+// open makes a session of a connection whose request is granted, for the caller to
+// begin. If draining has begun meanwhile the peer is sent elsewhere, and there is none.
+func (g *Gateway) open(conn net.Conn, a *admission) *session {
+	s := newSession(g, conn, a)
+	s.out.push(a.answer) // written with the first frames
 	if g.add(s) {
-		go s.begin(caller)
-		return
+		return s
 	}
-	s.cancel()
-	_ = s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
-	_, _ = s.conn.Write(closeNode.frame())
-	_ = s.conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	_, _ = conn.Write(append(a.answer, closeNode.frame()...))
+	_ = conn.Close()
+	return nil
 }
 
 // add registers a session and reports false if the gateway takes no more.
@@ -198,12 +197,14 @@ func (g *Gateway) add(s *session) bool {
 	s.open()
 	g.roster.byID[s.id] = s
 	g.wg.Add(1)
+	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Inc()
 	return true
 }
 
 func (g *Gateway) remove(s *session) {
 	g.roster.remove(s)
+	g.turnover.Add(1)
 	g.cfg.Metrics.Connections.Dec()
 	g.wg.Done()
 }

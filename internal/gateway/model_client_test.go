@@ -284,7 +284,7 @@ func (w *model) connect(rng *rand.Rand, h habit) *modelClient {
 		rng: rng, conn: ours, mute: rng.IntN(20) == 0, polite: rng.IntN(2) == 0,
 		writing: make(chan struct{}, 1),
 	}
-	c.s = newSession(w.gw, theirs, c.format, "model", nil)
+	c.s = newSession(w.gw, theirs, &admission{format: c.format, remote: "model"})
 	c.s.flusher = w.gw.flushers[rng.IntN(len(w.gw.flushers))%w.flushers]
 	if !w.gw.add(c.s) {
 		w.t.Error("the gateway takes no socket")
@@ -310,13 +310,13 @@ func (w *model) connect(rng *rand.Rand, h habit) *modelClient {
 	w.mu.Lock()
 	w.clients = append(w.clients, c)
 	w.mu.Unlock()
-	go c.s.begin(w.caller(c.user))
+	go c.s.begin(w.caller(c.user), nil)
 	return c
 }
 
 // mark notes what a client has got, if it is still served.
 func (c *modelClient) mark(ends map[room.Name]place) {
-	if c.s.ctx.Err() != nil {
+	if c.s.out.closing() {
 		return
 	}
 	c.ear.mu.Lock()

@@ -117,7 +117,7 @@ func newModelLog(rng *rand.Rand, policies *room.Policies, stats *modelStats) *mo
 	l := &modelLog{rng: rng, rooms: make(map[room.Name]*modelRoom), stats: stats}
 	for _, name := range modelRooms {
 		m := &modelRoom{
-			name: name, policy: policies.Of(name), ids: make(map[string]place), replica: -1, caused: make(map[string]bool),
+			name: name, policy: *policies.Of(name), ids: make(map[string]place), replica: -1, caused: make(map[string]bool),
 			epochs: []*modelEpoch{{name: "e0", seq: uint64(rng.IntN(20))}},
 		}
 		l.rooms[name], l.list = m, append(l.list, m)

@@ -60,12 +60,13 @@ func runTCP(t *testing.T, rng *rand.Rand, withTLS bool) {
 	}
 	addr := lis.Addr().String()
 	lis = tightListener{lis}
+	var config *tls.Config
 	if withTLS {
-		lis = NewTLSListener(lis, &tls.Config{Certificates: testCertificates(), NextProtos: []string{"http/1.1"}})
+		config = &tls.Config{Certificates: testCertificates(), NextProtos: []string{"http/1.1"}}
 	}
 	server := &http.Server{Handler: w.gw.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	var served sync.WaitGroup
-	served.Go(func() { _ = server.Serve(lis) })
+	served.Go(func() { _ = w.gw.Serve(lis, config, server) })
 	defer served.Wait()
 	defer func() { _ = server.Close() }()
 	defer w.hub.Close()

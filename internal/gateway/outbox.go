@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -28,6 +29,7 @@ type outbox struct {
 	shrank  chan struct{} // not nil: who waits for room; closed when the queue shrinks
 	behind  []*hub.Cursor
 	end     *closing
+	cancel  func() // not nil: ends what the reader waits for, with the socket
 }
 
 // push queues one control frame. A full queue takes it all the same: full is what
@@ -72,11 +74,12 @@ func (o *outbox) fullLocked() bool {
 	return len(o.control)+o.owed >= maxControlFrames || o.bytes >= maxControlBytes
 }
 
-// untilRoom returns what is closed once the queue has shrunk; nil if it has room.
+// untilRoom returns what is closed once the queue has shrunk or the socket ends; nil if
+// there is nothing to wait for.
 func (o *outbox) untilRoom() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.fullLocked() {
+	if !o.fullLocked() || o.end != nil {
 		return nil
 	}
 	if o.shrank == nil {
@@ -107,7 +110,39 @@ func (o *outbox) close(how closing) bool {
 		return false
 	}
 	o.end = &how
+	if o.cancel != nil {
+		o.cancel()
+	}
+	if o.shrank != nil {
+		close(o.shrank) // nobody waits for room any more
+		o.shrank = nil
+	}
 	return true
+}
+
+// closing reports whether the socket is ending.
+func (o *outbox) closing() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.end != nil
+}
+
+// whileOpen runs what waits, with a context that ends with the socket.
+func (o *outbox) whileOpen(f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	o.onClose(cancel)
+	defer o.onClose(nil)
+	f(ctx)
+}
+
+func (o *outbox) onClose(cancel func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.cancel = cancel
+	if cancel != nil && o.end != nil {
+		cancel()
+	}
 }
 
 func (o *outbox) how() closing {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/presence"
 	"github.com/roomcast/roomcast/internal/room"
@@ -27,7 +29,9 @@ func (s *session) members(id uint32, r *roomcastv1.ClientFrame_Members) error {
 		return err
 	}
 	var list *presence.Event
-	s.hold(func() { list = s.gw.cfg.Presence.Brief(s.ctx, name) })
+	s.hold(func() {
+		s.out.whileOpen(func(ctx context.Context) { list = s.gw.cfg.Presence.Brief(ctx, name) })
+	})
 	s.reply(presence.MembersFrame(id, list))
 	return nil
 }
@@ -88,7 +92,7 @@ func (s *session) recheckPresence() {
 func (r *rooms) renamed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range r.of {
+	for c := range r.allLocked() {
 		c.Renamed()
 	}
 }

@@ -28,13 +28,19 @@ const (
 // readBuffers are the buffers of those who read just now.
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }} //nolint:gochecknoglobals // a pool
 
-// readFirst lets the socket in and begins to read it.
-func (s *session) readFirst(caller *auth.Caller) {
+// readFirst lets the socket in and begins to read it. The first signal makes the flusher
+// answer the handshake, and the socket's clocks run.
+func (s *session) readFirst(caller *auth.Caller, early []byte) {
 	s.reader.frames.maxMessage = s.maxMessage()
-	s.reader.rate = budget{perSecond: framesPerSec, burst: framesBurst, left: framesBurst, at: s.since}
-	s.reader.bytes = budget{perSecond: bytesPerSec, burst: bytesBurst, left: bytesBurst, at: s.since}
+	s.reader.rate = budget{left: framesBurst, at: s.since}
+	s.reader.bytes = budget{left: bytesBurst, at: s.since}
 	if caller != nil && s.welcome(caller) {
 		s.subscribeQueries()
+	}
+	s.signal()
+	if len(early) > 0 && !s.take(early) {
+		s.readEnded()
+		return
 	}
 	s.read()
 }
@@ -103,7 +109,7 @@ func (s *session) take(p []byte) (more bool) {
 		word, detail, _ := strings.Cut(fault.reason, " ")
 		s.shut(closing{code: fault.code, word: word, detail: detail})
 		s.reader.faulty = true
-		s.stallBy.Store(0)
+		s.stallBy.Store(int64(never))
 	case err != nil:
 		return false
 	default:
@@ -115,12 +121,12 @@ func (s *session) take(p []byte) (more bool) {
 // noteStall gives each message that has begun stallTimeout to end.
 func (s *session) noteStall(frames *frameReader) {
 	switch partial := frames.Partial(); {
-	case partial && (s.stallBy.Load() == 0 || s.reader.completed != frames.completed):
+	case partial && (s.stallBy.Load() == int64(never) || s.reader.completed != frames.completed):
 		s.reader.completed = frames.completed
-		s.stallBy.Store(time.Now().Add(stallTimeout).UnixNano())
+		s.stallBy.Store(int64(s.gw.now().add(stallTimeout)))
 		s.signal()
-	case !partial && s.stallBy.Load() != 0:
-		s.stallBy.Store(0)
+	case !partial && s.stallBy.Load() != int64(never):
+		s.stallBy.Store(int64(never))
 	}
 }
 
@@ -140,9 +146,9 @@ func (s *session) feed(frames *frameReader, p []byte) error {
 	err := frames.Feed(p, s)
 	read := frames.frames - before
 	s.gw.cfg.Metrics.FramesReceived.Add(float64(read))
-	now := time.Now()
-	inTime := s.reader.rate.take(now, float64(read))
-	if !s.reader.bytes.take(now, float64(len(p))) || !inTime {
+	now := s.gw.now()
+	inTime := s.reader.rate.take(now, float64(read), framesPerSec, framesBurst)
+	if !s.reader.bytes.take(now, float64(len(p)), bytesPerSec, bytesBurst) || !inTime {
 		s.shut(closeTooFast) // and go on: the peer's close frame may follow
 	}
 	return err
@@ -205,19 +211,16 @@ func (s *session) onMessage(op opcode, payload []byte) error {
 func (s *session) waitForRoom() bool {
 	if s.out.full() {
 		s.hold(func() {
-			for s.ctx.Err() == nil {
+			for !s.out.closing() {
 				answered := s.out.untilRoom()
 				if answered == nil {
 					return
 				}
-				select {
-				case <-answered:
-				case <-s.ctx.Done():
-				}
+				<-answered
 			}
 		})
 	}
-	return s.ctx.Err() == nil
+	return !s.out.closing()
 }
 
 // hold runs what can make the reader wait for this node. A pong may lie unread
@@ -227,7 +230,7 @@ func (s *session) hold(f func()) {
 	s.gw.workers.block()
 	defer func() {
 		s.gw.workers.unblock()
-		s.resumed.Store(time.Now().UnixNano())
+		s.resumed.Store(int64(s.gw.now()))
 		s.held.Store(false)
 	}()
 	f()
@@ -235,13 +238,13 @@ func (s *session) hold(f func()) {
 
 // budget is a token bucket.
 type budget struct {
-	perSecond, burst, left float64
-	at                     time.Time
+	left float64
+	at   instant
 }
 
-// take reports whether n may be spent now.
-func (b *budget) take(now time.Time, n float64) bool {
-	b.left = min(b.burst, b.left+now.Sub(b.at).Seconds()*b.perSecond)
+// take reports whether n may be spent now, of what fills again to burst.
+func (b *budget) take(now instant, n, perSecond, burst float64) bool {
+	b.left = min(burst, b.left+time.Duration(now-b.at).Seconds()*perSecond)
 	b.at = now
 	b.left -= n
 	return b.left >= 0

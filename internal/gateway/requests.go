@@ -23,9 +23,9 @@ const (
 type requests struct {
 	frames    frameReader
 	faulty    bool     // nothing more of the peer counts
+	bad       uint8    // malformed requests in a row
 	completed uint64   // messages when stallBy was set
 	seq       Sequence // made by the first publish
-	bad       int      // malformed requests in a row
 	rate      budget   // of frames
 	bytes     budget
 }
@@ -152,7 +152,7 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 	var after room.Position
 	policy := s.gw.cfg.Policies.Of(name)
 	if r.GetAfter() != "" {
-		if after, err = s.position(r.GetAfter(), &policy); err != nil {
+		if after, err = s.position(r.GetAfter(), policy); err != nil {
 			return err
 		}
 	}
@@ -177,19 +177,17 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 		c.Leave()
 		return
 	}
-	if old := r.of[name]; old != nil {
+	if old := r.getLocked(name); old != nil {
 		c.Succeed(old)
 	}
-	s.beginLocked(id, name, c, pos)
+	s.beginLocked(id, c, pos)
 	s.watchLocked(name, watch)
 }
 
 // beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
-func (s *session) beginLocked(id uint32, name room.Name, c *hub.Cursor, pos room.Position) {
-	if s.rooms.of == nil {
-		s.rooms.of = make(map[room.Name]*hub.Cursor)
-	}
-	s.rooms.of[name] = c
+func (s *session) beginLocked(id uint32, c *hub.Cursor, pos room.Position) {
+	s.rooms.putLocked(c)
+	name := c.Room()
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
 		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
 	}})
@@ -198,7 +196,9 @@ func (s *session) beginLocked(id uint32, name room.Name, c *hub.Cursor, pos room
 
 // join waits for the room's place in the log.
 func (s *session) join(by time.Time, name room.Name, after room.Position) (c *hub.Cursor, pos room.Position, err error) {
-	s.hold(func() { c, pos, err = s.gw.cfg.Hub.Join(s.ctx, by, name, after, s) })
+	s.hold(func() {
+		s.out.whileOpen(func(ctx context.Context) { c, pos, err = s.gw.cfg.Hub.Join(ctx, by, name, after, s) })
+	})
 	return c, pos, err
 }
 
@@ -227,13 +227,13 @@ func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) 
 func (s *session) leave(id uint32, name room.Name) bool {
 	s.rooms.mu.Lock()
 	defer s.rooms.mu.Unlock()
-	c := s.rooms.of[name]
+	c := s.rooms.getLocked(name)
 	if c == nil {
 		return false
 	}
 	c.Leave()
 	s.rooms.unwatchLocked(name)
-	delete(s.rooms.of, name)
+	s.rooms.deleteLocked(name)
 	delete(s.rooms.given, name)
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Unsubscribed_{
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
@@ -273,7 +273,7 @@ func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
 	p := &room.Publication{
 		Room: name, Payload: payload, Event: r.GetEvent(), MessageID: r.GetMessageId(), TTL: r.GetTtl().AsDuration(),
 	}
-	err = p.Check(&policy)
+	err = p.Check(policy)
 	if r.GetTtl() != nil && p.TTL == 0 {
 		err = room.Invalidf(room.ReasonInvalidTTL, "ttl", "is 0s; it must be at least %s", room.MinTTL)
 	}
@@ -285,7 +285,7 @@ func (s *session) publish(id uint32, r *roomcastv1.ClientFrame_Publish) error {
 	if s.reader.seq == nil {
 		s.reader.seq = s.gw.cfg.NewSequence()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), requestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	s.out.owe()
 	s.reader.seq.Publish(ctx, p, func(ack room.Ack, err error) {
 		cancel()

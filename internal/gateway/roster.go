@@ -127,7 +127,7 @@ func (g *Gateway) SessionsAfter(afterUser, afterConnection, user string, in room
 	var first []listed // no more than twice the page, so that a page of many sorts few
 	for _, s := range sessions {
 		at := listed{s.User(), s.id, s}
-		if at.user == "" || s.ctx.Err() != nil || at.compare(after) <= 0 {
+		if at.user == "" || s.out.closing() || at.compare(after) <= 0 {
 			continue
 		}
 		if there, _ := s.rooms.has(in); in != "" && !there {
@@ -145,7 +145,7 @@ func (g *Gateway) SessionsAfter(afterUser, afterConnection, user string, in room
 	for _, at := range first {
 		s := at.session
 		list = append(list, Session{
-			Connection: s.id, User: at.user, Remote: s.remote, Connected: s.since, Rooms: s.rooms.names(),
+			Connection: s.id, User: at.user, Remote: s.remote, Connected: g.began.Add(time.Duration(s.since)), Rooms: s.rooms.names(),
 		})
 	}
 	return list, more

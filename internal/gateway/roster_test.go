@@ -19,7 +19,7 @@ func (w *world) wantSessions(user string, want ...Session) {
 		w.t.Errorf("sockets of %q (-want +got):\n%s", user, diff)
 	}
 	for _, s := range got {
-		if found := w.gw.roster.get(s.Connection); found == nil || found.User() != s.User || !s.Connected.Equal(found.since) {
+		if found := w.gw.roster.get(s.Connection); found == nil || found.User() != s.User || !s.Connected.Equal(w.gw.began.Add(time.Duration(found.since))) {
 			w.t.Errorf("connection %q of %q is not found by its id", s.Connection, s.User)
 		}
 	}

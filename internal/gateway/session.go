@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
@@ -25,9 +24,7 @@ type session struct {
 	id      string // unique in the cluster
 	format  wire.Format
 	remote  string
-	since   time.Time
-	ctx     context.Context //nolint:containedctx // the socket's life
-	cancel  context.CancelFunc
+	since   instant
 	flusher *flusher
 	queries []string // ?room= of the request; owned by the reader
 
@@ -45,40 +42,39 @@ type session struct {
 	writable atomic.Bool  // the socket takes more
 	readDone atomic.Bool  // the reader has ended
 	reading  atomic.Bool  // a worker reads; else the socket is parked
-	stallBy  atomic.Int64 // when the message that has begun must be whole, Unix nanoseconds; 0 = none has
+	stallBy  atomic.Int64 // when the message that has begun must be whole, an instant
 	dropped  atomic.Bool  // the connection is closed
 
 	pinged   atomic.Bool  // a ping has no answer yet
 	held     atomic.Bool  // the reader waits for this node, not for the peer
-	resumed  atomic.Int64 // when it last stopped doing so, in Unix nanoseconds
+	resumed  atomic.Int64 // when it last stopped doing so, an instant
 	leaves   atomic.Bool  // it is to move to another node
 	told     atomic.Bool  // the peer knows that
 	received atomic.Int64 // bytes
 	knows    room.Reason  // why the peer believes that the node is degraded; guarded by Gateway.degraded.mu
 }
 
-func newSession(g *Gateway, conn net.Conn, format wire.Format, remote string, queries []string) *session {
+func newSession(g *Gateway, conn net.Conn, a *admission) *session {
 	id := strings.ToLower(rand.Text()[:16])
 	s := &session{
 		gw:      g,
 		conn:    conn,
 		id:      id,
-		remote:  remote,
-		since:   time.Now(),
-		queries: queries,
-		format:  format,
+		remote:  a.remote,
+		since:   g.now(),
+		queries: a.queries,
+		format:  a.format,
 		flusher: g.nextFlusher(),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reading.Store(true) // by begin
-	s.w.index, s.w.pingAt = notFlushed, s.since.Add(g.cfg.PingInterval)
+	s.w.index, s.w.pingAt = notFlushed, s.since.add(g.cfg.PingInterval)
 	return s
 }
 
-// begin serves the socket. caller is nil if the first frame has to bring the token.
-func (s *session) begin(caller *auth.Caller) {
-	s.signal() // its clocks run from now on
-	s.guard("reader", func() { s.readFirst(caller) })
+// begin serves the socket. caller is nil if the first frame has to bring the token;
+// early is what the peer has sent already.
+func (s *session) begin(caller *auth.Caller, early []byte) {
+	s.guard("reader", func() { s.readFirst(caller, early) })
 }
 
 // end is the session's last: neither its reader nor its flusher has anything to do
@@ -111,7 +107,7 @@ func (s *session) ended() {
 	s.gw.cfg.Metrics.Closes.WithLabelValues(how.label()).Inc()
 	attrs := []any{
 		"user", s.User(), "remote", s.remote, "code", how.code, "reason", how.word,
-		"duration", time.Since(s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
+		"duration", time.Duration(s.gw.now() - s.since).Round(time.Millisecond).String(), // a Duration is nanoseconds in JSON
 		"bytes_in", s.received.Load(), "bytes_out", s.w.sent,
 	}
 	if how.refused != nil {
@@ -167,7 +163,6 @@ func (s *session) shut(how closing) bool {
 	if !s.out.close(how) {
 		return false
 	}
-	s.cancel()
 	s.signal()
 	return true
 }

@@ -56,7 +56,10 @@ func (s *session) newFDSocket(conn net.Conn) *fdSocket {
 		return nil
 	}
 	sock := &fdSocket{raw: raw, session: s, in: in, out: out}
-	if raw.Control(func(fd uintptr) { sock.fd = int32(fd) }) != nil { //nolint:gosec // a descriptor
+	if raw.Control(func(fd uintptr) {
+		sock.fd = int32(fd)  //nolint:gosec // a descriptor
+		limitUnsent(int(fd)) //nolint:gosec // a descriptor
+	}) != nil {
 		return nil
 	}
 	return sock

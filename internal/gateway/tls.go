@@ -8,38 +8,30 @@ import (
 	"time"
 )
 
-// NewTLSListener returns a listener whose connections speak TLS and can be written by
-// flushers: like [tls.NewListener], but once a connection is a WebSocket its records
-// go into a buffer.
-func NewTLSListener(lis net.Listener, config *tls.Config) net.Listener {
-	config = config.Clone()
-	config.DynamicRecordSizingDisabled = true // a write is a batch of frames already
-	return &tlsListener{Listener: lis, config: config}
-}
-
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-func (l *tlsListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return tls.Server(&recordConn{Conn: conn}, l.config), nil
-}
-
 // recordConn is what TLS runs on: the connection itself, until its records are
 // buffered for a flusher.
 type recordConn struct {
 	net.Conn
+	busy chan struct{} // of the handshake's goroutine; not nil: it is held
 
 	mu      sync.Mutex // guards what follows
 	signal  func()     // not nil: records are buffered; called when TLS has one of its own
 	writing bool       // the records are of the flusher, who knows
 	records []byte
 	parking *fdSocket // not nil: reads do not wait
+}
+
+// enter waits for a place among those who use a processor; leave gives it back.
+func (c *recordConn) enter(busy chan struct{}) {
+	busy <- struct{}{}
+	c.busy = busy
+}
+
+func (c *recordConn) leave() {
+	if c.busy != nil {
+		<-c.busy
+		c.busy = nil
+	}
 }
 
 // NetConn returns the connection below.
@@ -51,7 +43,9 @@ func (c *recordConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	if c.signal == nil {
 		c.mu.Unlock()
-		return c.Conn.Write(p)
+		n, err := c.Conn.Write(p)
+		c.leave()
+		return n, err
 	}
 	c.records = append(c.records, p...)
 	writing := c.writing
@@ -119,8 +113,8 @@ type tlsSocket struct {
 // hold in memory, beside one frame.
 const maxPlain = 32 << 10
 
-// openTLS makes the sides of a connection that came from a listener of
-// [NewTLSListener]; another one is left as it is.
+// openTLS makes the sides of a connection that came through a front; another one is
+// left as it is.
 func (s *session) openTLS(conn *tls.Conn) {
 	below, ok := conn.NetConn().(*recordConn)
 	if !ok {

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"bytes"
+	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 asks for it
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,68 +19,107 @@ const (
 	maxQueryRooms    = 100
 )
 
-// serveSocket takes a request through handshake, origin, subprotocol and token to a
-// WebSocket, then hands its connection to a session and returns: nothing of the
-// request stays.
-func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
+// admission is a request for a WebSocket that is granted.
+type admission struct {
+	format  wire.Format
+	remote  string
+	queries []string     // ?room=
+	caller  *auth.Caller // nil: the first frame brings the token
+	answer  []byte       // of the handshake
+}
+
+// refusal is why a request gets no WebSocket.
+type refusal struct {
+	status int
+	reason room.Reason
+	msg    string
+}
+
+// judge takes a request through handshake, origin, subprotocol and token.
+func (g *Gateway) judge(r *http.Request) (*admission, *refusal) {
 	if fault := checkHandshake(r); fault != nil {
-		g.reject(w, r, fault.status, room.ReasonHandshake, fault.msg)
-		return
+		return nil, &refusal{fault.status, room.ReasonHandshake, fault.msg}
 	}
 	if g.drain.refuses.Load() {
-		w.Header().Set("Retry-After", "1")
-		g.reject(w, r, http.StatusServiceUnavailable, room.ReasonDraining, "this node is draining, connect to another")
-		return
+		return nil, &refusal{http.StatusServiceUnavailable, room.ReasonDraining, "this node is draining, connect to another"}
 	}
 	if !g.origins.allows(r) {
-		g.reject(w, r, http.StatusForbidden, room.ReasonOrigin, "the page's Origin is not allowed; see --allowed-origins")
-		return
+		return nil, &refusal{http.StatusForbidden, room.ReasonOrigin, "the page's Origin is not allowed; see --allowed-origins"}
 	}
-	format, ok := chooseFormat(r)
+	format, subprotocol, ok := chooseFormat(r)
 	if !ok {
-		g.reject(w, r, http.StatusBadRequest, room.ReasonSubprotocol, "none of the offered subprotocols is served; offer "+
-			wire.JSON.Subprotocol()+", "+wire.Protobuf.Subprotocol()+" or none, which means the first")
-		return
+		return nil, &refusal{http.StatusBadRequest, room.ReasonSubprotocol, "none of the offered subprotocols is served; offer " +
+			wire.JSON.Subprotocol() + ", " + wire.Protobuf.Subprotocol() + " or none, which means the first"}
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		g.reject(w, r, http.StatusBadRequest, room.ReasonHandshake, "the query cannot be decoded")
-		return
+		return nil, &refusal{http.StatusBadRequest, room.ReasonHandshake, "the query cannot be decoded"}
 	}
 	if len(query["room"]) > maxQueryRooms {
-		g.reject(w, r, http.StatusBadRequest, room.ReasonTooManyRooms, "too many room parameters; the limit is 100, use subscribe frames")
-		return
+		return nil, &refusal{http.StatusBadRequest, room.ReasonTooManyRooms, "too many room parameters; the limit is 100, use subscribe frames"}
 	}
 	caller, err := g.authenticate(r, query)
 	if err != nil {
 		e := room.AsError(err)
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		g.reject(w, r, http.StatusUnauthorized, e.Reason, e.Msg)
+		return nil, &refusal{http.StatusUnauthorized, e.Reason, e.Msg}
+	}
+	return &admission{
+		format: format, remote: g.proxies.clientAddr(r), queries: query["room"], caller: caller,
+		answer: switching(r.Header["Sec-Websocket-Key"][0], subprotocol),
+	}, nil
+}
+
+// serveSocket serves the requests for a WebSocket that the front has handed on: those
+// that are refused, and those that are not a connection's first. It returns when the
+// connection is a session's: nothing of the request stays.
+func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
+	a, no := g.judge(r)
+	if no != nil {
+		g.reject(w, r, no)
 		return
 	}
-	ws, err := g.upgrader.Upgrade(w, r, nil)
+	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		g.cfg.Metrics.Rejects.WithLabelValues(string(room.ReasonHandshake)).Inc()
-		g.log.Debug("handshake", "remote", g.proxies.clientAddr(r), "err", err)
+		g.log.Debug("handshake", "remote", a.remote, "err", err)
 		return
 	}
-	limitUnsent(belowTLS(ws.NetConn()))
-	g.serve(newSession(g, ws.NetConn(), format, g.proxies.clientAddr(r), query["room"]), caller)
+	_ = conn.SetDeadline(time.Time{})
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // it has so many
+	early = bytes.Clone(early)
+	if replay, ok := conn.(*replayConn); ok {
+		replay.gone()
+		conn, early = replay.Conn, append(early, replay.head...)
+	}
+	if s := g.open(conn, a); s != nil {
+		go s.begin(a.caller, early)
+	}
+}
+
+// websocketGUID is what a server adds to the client's key, RFC 6455 §1.3.
+const websocketGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// switching is the answer to a handshake, RFC 6455 §4.2.2.
+func switching(key, subprotocol string) []byte {
+	sum := sha1.Sum([]byte(key + websocketGUID)) //nolint:gosec // RFC 6455 §4.2.2 asks for it
+	b := make([]byte, 0, 192)
+	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	b = append(base64.StdEncoding.AppendEncode(b, sum[:]), "\r\n"...)
+	if subprotocol != "" {
+		b = append(append(append(b, "Sec-WebSocket-Protocol: "...), subprotocol...), "\r\n"...)
+	}
+	return append(b, "\r\n"...)
 }
 
 // chooseFormat returns the format of the first subprotocol that the client offers and
-// that is served; offering none means JSON. It leaves only that one to the upgrader,
-// which reads but the first of several header lines.
-func chooseFormat(r *http.Request) (format wire.Format, ok bool) {
+// that is served, and its name; offering none means JSON.
+func chooseFormat(r *http.Request) (format wire.Format, subprotocol string, ok bool) {
 	list := offered(r)
-	r.Header.Del("Sec-Websocket-Protocol")
 	for _, name := range list {
 		if format, ok = wire.FormatOf(name); ok {
-			r.Header.Set("Sec-Websocket-Protocol", name)
-			return format, true
+			return format, name, true
 		}
 	}
-	return wire.JSON, len(list) == 0
+	return wire.JSON, "", len(list) == 0
 }
 
 // authenticate finds the token where the contract says. No token is no error: the
@@ -97,20 +139,20 @@ func (g *Gateway) authenticate(r *http.Request, query url.Values) (*auth.Caller,
 }
 
 // reject answers a request that gets no socket.
-func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, status int, reason room.Reason, msg string) {
-	g.cfg.Metrics.Rejects.WithLabelValues(string(reason)).Inc()
-	g.log.Debug("rejected", "remote", g.proxies.clientAddr(r), "status", status, "reason", reason)
-	refuse(w, status, string(reason)+": "+msg)
-}
-
-func refuse(w http.ResponseWriter, status int, msg string) {
-	switch status {
+func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, no *refusal) {
+	g.cfg.Metrics.Rejects.WithLabelValues(string(no.reason)).Inc()
+	g.log.Debug("rejected", "remote", g.proxies.clientAddr(r), "status", no.status, "reason", no.reason)
+	switch no.status {
 	case http.StatusUpgradeRequired:
 		w.Header().Set("Upgrade", "websocket") // RFC 9110 §15.5.22
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", "13") // RFC 6455 §4.4
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
 	}
-	http.Error(w, msg, status)
+	http.Error(w, string(no.reason)+": "+no.msg, no.status)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,19 +38,26 @@ func newEdge(t *testing.T, withTLS bool, change func(*Config)) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(gw.Handler())
-	if withTLS { // through the listener that a node has
+	var config *tls.Config
+	if withTLS {
 		borrowed := httptest.NewTLSServer(http.NotFoundHandler())
-		server.Listener = NewTLSListener(server.Listener, &tls.Config{Certificates: borrowed.TLS.Certificates})
+		config = &tls.Config{Certificates: borrowed.TLS.Certificates}
 		borrowed.Close()
 	}
-	server.Start()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: handshakeTimeout}
+	var served sync.WaitGroup
+	served.Go(func() { _ = gw.Serve(lis, config, server) })
 	t.Cleanup(func() {
 		gw.Drain(t.Context(), 0)
 		cfg.Hub.Close()
-		server.Close()
+		_ = server.Close()
+		served.Wait()
 	})
-	e.gw, e.addr = gw, server.Listener.Addr().String()
+	e.gw, e.addr = gw, lis.Addr().String()
 	return e
 }
 

@@ -191,7 +191,7 @@ func newWorld(t testing.TB, change func(*Config, *bus)) *world {
 	w.gw = gw
 	server := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	var served sync.WaitGroup
-	served.Go(func() { _ = server.Serve(w.listener) })
+	served.Go(func() { _ = gw.Serve(w.listener, nil, server) })
 	t.Cleanup(func() {
 		_ = server.Close()
 		served.Wait()

@@ -18,19 +18,18 @@ const (
 // writer is the write side of a session. Its flusher's goroutine owns it.
 type writer struct {
 	sock    socket
-	index   int           // in flusher.sessions, or notFlushed
-	full    bool          // the peer takes no more; session.ready will be called
-	stuck   time.Time     // full: since when
 	unsent  []byte        // what the peer has not taken of frames that count as sent
 	active  []*hub.Cursor // need turns; those that have waited longest are first
-	kept    []*hub.Cursor // scratch of serve
 	sent    int64         // bytes
-	closing bool          // nothing of rooms follows
-	closed  bool          // the close frame is in unsent, or sent
-	let     bool          // the flusher has let the session go
-	graceBy time.Time     // closing: when the connection is closed
-	pingAt  time.Time
-	pongBy  time.Time // zero while no ping is out
+	stuck   instant       // full: since when
+	graceBy instant       // closing: when the connection is closed
+	pingAt  instant
+	pongBy  instant // never while no ping is out
+	index   int32   // in flusher.sessions, or notFlushed
+	full    bool    // the peer takes no more; session.ready will be called
+	closing bool    // nothing of rooms follows
+	closed  bool    // the close frame is in unsent, or sent
+	let     bool    // the flusher has let the session go
 }
 
 const notFlushed = -1
@@ -73,21 +72,21 @@ func (s *session) turn(now time.Time) (more bool) {
 	}
 	if s.writable.Swap(false) && w.full && w.sock != nil {
 		w.full = false
-		if !w.pongBy.IsZero() {
+		if w.pongBy != never {
 			// The peer has read, or it would take no more: it lives, and the ping is still
 			// before it.
-			w.pongBy = now.Add(pongTimeout)
+			w.pongBy = s.gw.instant(now).add(pongTimeout)
 		}
 	}
-	s.sendUnsent(now)
-	if s.pingDue(now) {
-		s.ping(now)
+	s.sendUnsent()
+	if at := s.gw.instant(now); s.pingDue(at) {
+		s.ping(at)
 	}
 	s.sendControl()
 	var end *closing
 	w.active, end = s.out.take(w.active)
 	if end != nil {
-		s.finish(*end, now)
+		s.finish(*end, s.gw.instant(now))
 	} else {
 		more = s.serve(now)
 	}
@@ -135,14 +134,14 @@ func (s *session) put(frames [][]byte) (taken int) {
 		taken++
 	}
 	if full && !w.full {
-		w.full, w.stuck = true, time.Now()
+		w.full, w.stuck = true, s.gw.now()
 		s.reclock()
 	}
 	return taken
 }
 
 // sendUnsent writes what an earlier write has left.
-func (s *session) sendUnsent(now time.Time) {
+func (s *session) sendUnsent() {
 	w := &s.w
 	if w.full {
 		return
@@ -155,9 +154,6 @@ func (s *session) sendUnsent(now time.Time) {
 	w.unsent = nil
 	if s.put([][]byte{rest}) == 0 {
 		w.unsent = rest
-	}
-	if w.full {
-		w.stuck = now
 	}
 }
 
@@ -183,7 +179,7 @@ func (s *session) sendControl() {
 // take turns too: those that got none are first the next time.
 func (s *session) serve(now time.Time) (more bool) {
 	w := &s.w
-	kept := w.kept[:0]
+	kept := s.flusher.kept[:0]
 	served, left := 0, maxFrames
 	for ; served < len(w.active) && left > 0 && !w.full && !w.closing; served++ {
 		c := w.active[served]
@@ -200,9 +196,9 @@ func (s *session) serve(now time.Time) (more bool) {
 	list := append(w.active[:copy(w.active, w.active[served:])], kept...)
 	clear(w.active[min(len(list), len(w.active)):])
 	clear(kept)
-	w.active, w.kept = list, kept
+	w.active, s.flusher.kept = list, kept[:0]
 	if len(list) == 0 {
-		w.active, w.kept = nil, nil
+		w.active = nil
 	}
 	return len(list) > 0 && !w.full
 }
@@ -210,15 +206,14 @@ func (s *session) serve(now time.Time) (more bool) {
 // finish ends the session's writing: the close frame once the peer has taken what is
 // before it, RFC 6455 §5.5.1, and a grace for the peer's own. When its reader is done
 // too, the flusher lets the session go.
-func (s *session) finish(end closing, now time.Time) {
+func (s *session) finish(end closing, now instant) {
 	w := &s.w
 	if !w.closing {
-		w.closing, w.graceBy = true, now.Add(closeGrace)
-		clear(w.active)
-		w.active, w.kept = nil, nil
+		w.closing, w.graceBy = true, now.add(closeGrace)
+		w.active = nil
 	}
 	if !w.closed && !w.full && len(w.unsent) == 0 {
-		w.closed, w.graceBy = true, now.Add(closeGrace)
+		w.closed, w.graceBy = true, now.add(closeGrace)
 		if frame := end.frame(); frame != nil && s.put([][]byte{frame}) == 0 {
 			w.unsent = frame
 		}

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,9 +100,9 @@ func (h *Hub) hold(name room.Name) *Room {
 	r := h.rooms[name]
 	fresh := r == nil
 	if fresh {
-		r = newRoom(name, h)
+		r = newRoom(room.Name(strings.Clone(string(name))), h) // of a request that it is from nothing else is to be kept
 		r.watch = h.watches[name]
-		h.rooms[name] = r
+		h.rooms[r.Name] = r
 		h.cfg.Metrics.Rooms.Inc()
 	}
 	r.holds++

@@ -17,14 +17,14 @@ const waitRetry = time.Second
 type Room struct {
 	// static
 	Name   room.Name
-	Policy room.Policy
+	Policy *room.Policy
 	hub    *Hub
-	opened chan struct{} // closed once the room's place in the log is known
 
 	holds int // guarded by Hub.mu
 
-	mu      sync.Mutex // guards what follows
-	open    bool
+	mu      sync.Mutex    // guards what follows
+	opening chan struct{} // not nil: who waits until the room is open; closed then
+	open    bool          // the room's place in the log is known
 	ended   bool
 	warm    bool // in Hub.warm
 	stop    func()
@@ -44,7 +44,6 @@ func newRoom(name room.Name, h *Hub) *Room {
 		Name:   name,
 		Policy: h.cfg.Policies.Of(name),
 		hub:    h,
-		opened: make(chan struct{}),
 		ring:   ring{maxMessages: h.cfg.RingMessages, maxBytes: h.cfg.RingBytes},
 	}
 }
@@ -85,20 +84,35 @@ func (r *Room) Opened(head room.Position) {
 	if head.IsWatermark() {
 		r.known.Seq = 0 // other rooms' messages, none of this one
 	}
-	close(r.opened)
+	if r.opening != nil {
+		close(r.opening)
+		r.opening = nil
+	}
+}
+
+// whenOpen returns what is closed once the room is open; nil if it is.
+func (r *Room) whenOpen() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open {
+		return nil
+	}
+	if r.opening == nil {
+		r.opening = make(chan struct{})
+	}
+	return r.opening
 }
 
 // wait waits until the room is open. Most are: then it costs nothing.
 func (r *Room) wait(ctx context.Context, by time.Time) error {
-	select {
-	case <-r.opened:
+	opened := r.whenOpen()
+	if opened == nil {
 		return nil
-	default:
 	}
 	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
-	case <-r.opened:
+	case <-opened:
 		return nil
 	case <-timer.C:
 		return context.DeadlineExceeded

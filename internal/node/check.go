@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -113,6 +114,19 @@ func (c *Config) checkNATS() error {
 
 // minDescriptors is what a node needs before the first socket, with head room.
 const minDescriptors = 256
+
+// ownDescriptors is how many of them sockets leave to the node itself: the log's files,
+// control and admin connections. Without them messages could not be stored.
+const ownDescriptors = 128
+
+// maxConnections is how many connections the public listener takes; 0 = no bound.
+func maxConnections() int {
+	limit, ok := descriptorLimit()
+	if !ok {
+		return 0
+	}
+	return int(min(limit, math.MaxInt32)) - ownDescriptors //nolint:gosec // a node has more, see checkDescriptors
+}
 
 func checkDescriptors() error {
 	limit, ok := descriptorLimit()

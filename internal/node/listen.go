@@ -44,7 +44,9 @@ func (l listeners) close() {
 }
 
 func listenOn(flag, addr string) (net.Listener, error) {
-	lis, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	// No keep-alive of TCP: what may be idle here has pings or deadlines of its own, and
+	// it takes four system calls a connection.
+	lis, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s: %s is taken by another process; stop it, choose another port, or :0 for a free one", flag, addr)

@@ -6,9 +6,9 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,7 +112,7 @@ func (n *Node) Run(ctx context.Context) error {
 	adminServer := newHTTPServer(n.admin.handler())
 	defer func() { _ = adminServer.Close() }()
 	failed := make(chan error, 3)
-	servers.Go(func() { failed <- serveHTTP(adminServer, lis.admin, "admin") })
+	servers.Go(func() { failed <- fmt.Errorf("admin listener: %w", adminServer.Serve(lis.admin)) })
 
 	p, err := n.start(ctx)
 	defer p.stop()
@@ -127,11 +127,14 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("control listener: %w", err)
 		}
 	})
-	servers.Go(func() { failed <- serveHTTP(p.http, n.tlsListener(lis.http), "public") })
+	servers.Go(func() {
+		failed <- fmt.Errorf("public listener: %w", p.gateway.Serve(lis.http, n.httpTLS, p.http))
+	})
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	n.ready.changed = func(ready bool) { p.api.SetServing(ready) }
 	servers.Go(func() { n.ready.watch(watchCtx, p.reasons) })
+	servers.Go(func() { afterStorms(watchCtx, p.gateway.Turnover, debug.FreeOSMemory) })
 	window := time.Duration(0) // without a bus there is nothing to wait for
 	n.serving.Store(p.gateway)
 	if err = n.announce(lis); err == nil {
@@ -253,17 +256,6 @@ func (n *Node) announce(lis listeners) error {
 		n.cfg.OnReady(addrs)
 	}
 	return nil
-}
-
-func serveHTTP(server *http.Server, lis net.Listener, name string) error {
-	return fmt.Errorf("%s listener: %w", name, server.Serve(lis))
-}
-
-func (n *Node) tlsListener(lis net.Listener) net.Listener {
-	if n.httpTLS == nil {
-		return lis
-	}
-	return gateway.NewTLSListener(lis, n.httpTLS)
 }
 
 func (n *Node) natsKind() string {

@@ -99,6 +99,7 @@ func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub, p *presence.Presence) g
 		TrustedProxies: n.cfg.TrustedProxies,
 		TokenInQuery:   n.cfg.TokenInQuery,
 		PingInterval:   n.cfg.PingInterval,
+		MaxConnections: maxConnections(),
 		Ready:          n.ready.ready,
 		Metrics:        n.metrics,
 		Logger:         n.log,

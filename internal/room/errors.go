@@ -66,6 +66,7 @@ const (
 	ReasonNoHistory        Reason = "NO_HISTORY"
 	ReasonNoPresence       Reason = "NO_PRESENCE"
 	ReasonDraining         Reason = "DRAINING"
+	ReasonOverloaded       Reason = "OVERLOADED"
 	ReasonOrigin           Reason = "ORIGIN_NOT_ALLOWED"
 	ReasonSubprotocol      Reason = "SUBPROTOCOL_NOT_SERVED"
 	ReasonHandshake        Reason = "BAD_HANDSHAKE"

@@ -79,13 +79,13 @@ var namespaceRE = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 // Policies finds a room's policy. It never changes once made.
 type Policies struct {
 	def   Policy
-	named map[string]Policy
+	named map[string]*Policy
 }
 
 // NewPolicies checks the configured namespaces. "default" need not be among them.
 // Errors name the namespace and the setting.
 func NewPolicies(namespaces map[string]Policy) (*Policies, error) {
-	p := &Policies{def: DefaultPolicy(), named: make(map[string]Policy, len(namespaces))}
+	p := &Policies{def: DefaultPolicy(), named: make(map[string]*Policy, len(namespaces))}
 	for ns, policy := range namespaces {
 		if !namespaceRE.MatchString(ns) {
 			return nil, fmt.Errorf("namespaces: %q is no namespace name; it must match %s", ns, namespaceRE)
@@ -98,24 +98,24 @@ func NewPolicies(namespaces map[string]Policy) (*Policies, error) {
 			p.def = policy
 			continue
 		}
-		p.named[ns] = policy
+		p.named[ns] = &policy
 	}
 	return p, nil
 }
 
 // Of returns the policy of a room. The caller must not change it.
-func (p *Policies) Of(n Name) Policy {
+func (p *Policies) Of(n Name) *Policy {
 	if policy, ok := p.named[n.Prefix()]; ok {
 		return policy
 	}
-	return p.def
+	return &p.def
 }
 
 // All returns every namespace's policy, sorted by name.
 func (p *Policies) All() []Policy {
 	all := []Policy{p.def}
 	for _, ns := range slices.Sorted(maps.Keys(p.named)) {
-		all = append(all, p.named[ns])
+		all = append(all, *p.named[ns])
 	}
 	slices.SortFunc(all, func(a, b Policy) int {
 		if a.Namespace < b.Namespace {

@@ -56,6 +56,9 @@ func (w *workshop) start(ctx context.Context, r *row, dir string) (*service, err
 		}
 		common = append(common, "--config", path)
 	}
+	if r.tls {
+		common = append(common, "--tls-cert", w.cert, "--tls-key", w.certKey)
+	}
 	if r.external() {
 		if err := s.startNATS(ctx, w.nats, dir, max(1, r.servers)); err != nil {
 			return s, err

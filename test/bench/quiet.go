@@ -45,7 +45,12 @@ func awaitQuiet(ctx context.Context, share float64) (waited time.Duration, err e
 // one of several.
 func disturbance(m *measurement) (share float64) {
 	for _, r := range m.reports() {
-		share = max(share, r.Usage.Other/r.Usage.Seconds/float64(runtime.NumCPU()))
+		share = max(share, othersShare(&r.Usage))
+		if r.Idle != nil { // then the connecting is what counts
+			share = max(share, othersShare(&r.Connect.Usage))
+		}
 	}
 	return share
 }
+
+func othersShare(u *bench.Usage) float64 { return u.Other / u.Seconds / float64(runtime.NumCPU()) }

@@ -18,6 +18,8 @@ type row struct {
 	first   [][]string // flags of runs to compare with, each right before and on nodes of its own
 	flags   []string   // of roomcast bench
 	idle    bool       // also measure the nodes without load
+	tls     bool       // sockets speak TLS
+	tokens  bool       // each socket has a token of its own
 	against string     // the raw row that says what a call costs here; empty = none
 	figures []figure
 
@@ -51,6 +53,7 @@ const (
 	times
 	seconds
 	megabytes
+	kilobytes
 	percent
 )
 
@@ -66,6 +69,8 @@ func (u unit) text(v float64) string {
 		return fmt.Sprintf("%.2f", v)
 	case megabytes:
 		return fmt.Sprintf("%.0f MB", v)
+	case kilobytes:
+		return fmt.Sprintf("%.2f KB", v)
 	case percent:
 		return fmt.Sprintf("%.1f %%", v)
 	case count:
@@ -186,5 +191,5 @@ func rows() []row {
 			flags:   room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s", "--stalled", "1000", "--stall", "8s"),
 			figures: figuresOfS(),
 		},
-	}, resumeRows(), publishRows())
+	}, resumeRows(), publishRows(), idleRows())
 }

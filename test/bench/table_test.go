@@ -86,6 +86,7 @@ func TestRows(t *testing.T) {
 		m.Traffic.Published = 32_000
 		m.Probe = &bench.Probe{Ratio: 2}
 		m.Stalled = &bench.Stalled{}
+		m.Idle, m.Connect = &bench.Usage{Seconds: 1}, bench.Connect{Sockets: 1, Usage: bench.Usage{Seconds: 1}}
 		m.resumed = &resumed{returns: bench.Usage{Processes: []bench.Process{{CPU: 1}}}}
 		if strings.HasPrefix(r.name, "P ") {
 			m.published = make([]publishes, 2*len(publishWays))
@@ -182,7 +183,7 @@ func TestChoose(t *testing.T) {
 		want   string
 	}{
 		"all": {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S " +
-			"G ring one room G ring 1000 rooms G log one room G log 1000 rooms P R1 P R3"},
+			"G ring one room G ring 1000 rooms G log one room G log 1000 rooms P R1 P R3 A A' A' tokens A TLS E E tokens"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
 		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},

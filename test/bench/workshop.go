@@ -24,6 +24,8 @@ type workshop struct {
 	dir     string // of its own, removed at the end
 	keyFile string
 	token   string
+	cert    string // of rows with TLS, made when first needed
+	certKey string
 }
 
 // newWorkshop builds what is to be built and makes the key and the token.
@@ -50,6 +52,12 @@ func (w *workshop) prepare(ctx context.Context, chosen []row) error {
 		}
 	}
 	for _, r := range chosen {
+		if r.tls && w.cert == "" {
+			var err error
+			if w.cert, w.certKey, err = writeCertificate(w.dir); err != nil {
+				return err
+			}
+		}
 		if r.external() && w.nats == "" {
 			w.nats = filepath.Join(w.dir, "nats-server")
 			if err := build(ctx, w.nats, "github.com/nats-io/nats-server/v2"); err != nil {
@@ -173,12 +181,22 @@ func (w *workshop) load(ctx context.Context, r *row, flags []string, idle *[]tim
 		}
 	}
 	at := s.nodes[0].addrs
+	url := "http://" + at.HTTP
+	if r.tls {
+		url = "https://" + at.HTTP
+	}
 	args := []string{
-		"bench", "--json", "--url", "http://" + at.HTTP, "--grpc-addr", at.GRPC,
+		"bench", "--json", "--url", url, "--grpc-addr", at.GRPC,
 		"--warmup", w.warmup.String(), "--duration", w.duration.String(),
 	}
 	if at.Admin != "" {
 		args = append(args, "--admin-addr", at.Admin)
+	}
+	if r.tls {
+		args = append(args, "--ca", w.cert, "--tls")
+	}
+	if r.tokens {
+		args = append(args, "--token-key-file", w.keyFile)
 	}
 	for _, pid := range s.pids() {
 		args = append(args, "--server-pid", strconv.Itoa(pid))

@@ -180,6 +180,12 @@ func serveArgs(args ...string) []string {
 // serve starts a node and waits until it is ready.
 func serve(t testing.TB, args ...string) *server {
 	t.Helper()
+	return serveBy(t, start, args...)
+}
+
+// serveBy is serve for a node that is started in a way of its own.
+func serveBy(t testing.TB, start func(t testing.TB, args ...string) *process, args ...string) *server {
+	t.Helper()
 	s := &server{readyFile: filepath.Join(t.TempDir(), "ready"), args: args}
 	s.process = start(t, append(serveArgs("--ready-file", s.readyFile), args...)...)
 	nodetest.Eventually(t, patience, "the node is ready", func() bool {

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// greet reads a connection's first request and serves it, or hands it on.
+func (f *front) greet(raw net.Conn) {
+	s, a, early := f.handshake(raw)
+	if s != nil {
+		s.begin(a.caller, early)
+	}
+}
+
+// handshake takes a connection to a session, if it asks for one in the usual way; early
+// is what the peer has sent after its request. Else the connection has been handed on, or
+// is closed.
+func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte) {
+	conn := raw
+	if f.tls != nil {
+		encrypted, err := f.encrypt(raw)
+		if err != nil {
+			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
+			f.greeted(raw)
+			_ = raw.Close()
+			return nil, nil, nil
+		}
+		conn = encrypted
+	}
+	h := heads.Get().(*head) //nolint:forcetypeassert // the pool has nothing else
+	defer heads.Put(h)
+	if err := h.read(conn); !f.greeted(raw) || err != nil {
+		_ = raw.Close() // gone, or too slow
+		return nil, nil, nil
+	}
+	f.busy <- struct{}{}
+	defer func() { <-f.busy }()
+	r := h.request()
+	if r != nil {
+		r.RemoteAddr = raw.RemoteAddr().String()
+		if f.tls != nil {
+			r.TLS = &tls.ConnectionState{} // only asked whether it is there
+		}
+		var no *refusal
+		if a, no = f.gw.judge(r); no == nil {
+			return f.gw.open(conn, a), a, bytes.Clone(h.buf[h.size:h.n])
+		}
+	}
+	f.hand(conn, bytes.Clone(h.buf[:h.n]))
+	return nil, nil, nil
+}
+
+// greeted takes a connection off the list of those that are being greeted. It reports
+// false if it is not there: then it is closed.
+func (f *front) greeted(raw net.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, there := f.greeting[raw]
+	delete(f.greeting, raw)
+	return there
+}
+
+// encrypt speaks TLS's handshake.
+func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
+	below := &recordConn{Conn: raw}
+	defer below.leave()
+	conn := tls.Server(below, f.tls)
+	return conn, conn.Handshake()
+}
+
+// pace lets few handshakes use a processor at a time: from the hello of the client until
+// the server's answer is written. A storm must not become a queue of thousands before
+// the flushers.
+func (f *front) pace() {
+	before := f.tls.GetConfigForClient
+	f.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if conn, ok := hello.Conn.(*recordConn); ok {
+			conn.enter(f.busy)
+		}
+		if before != nil {
+			return before(hello)
+		}
+		return nil, nil //nolint:nilnil // the listener's own
+	}
+}
+
+// maxHead is how long a request may be that is served here, in bytes. The HTTP server
+// takes longer ones.
+const maxHead = 4 << 10
+
+// head is the first request of a connection as it comes.
+type head struct {
+	buf  [maxHead]byte
+	n    int // bytes that have come
+	size int // of the request, once it is there
+	from bytes.Reader
+	text *bufio.Reader // reads from
+}
+
+// heads are those of connections that are being greeted.
+var heads = sync.Pool{New: func() any { return &head{text: bufio.NewReaderSize(nil, maxHead)} }} //nolint:gochecknoglobals // a pool
+
+const (
+	socketTarget = "GET /v1/ws"
+	headEnd      = "\r\n\r\n"
+)
+
+// read reads until the request is there or is another one than for a WebSocket.
+func (h *head) read(conn net.Conn) error {
+	h.n, h.size = 0, 0
+	for {
+		n, err := conn.Read(h.buf[h.n:])
+		from := max(0, h.n+1-len(headEnd))
+		h.n += n
+		if end := bytes.Index(h.buf[from:h.n], []byte(headEnd)); end >= 0 {
+			h.size = from + end + len(headEnd)
+			return nil
+		}
+		if h.n == len(h.buf) || !h.asksForSocket() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// asksForSocket reports whether what has come is the beginning of a request for one.
+func (h *head) asksForSocket() bool {
+	b := h.buf[:h.n]
+	if len(b) <= len(socketTarget) {
+		return strings.HasPrefix(socketTarget, string(b))
+	}
+	next := b[len(socketTarget)]
+	return bytes.HasPrefix(b, []byte(socketTarget)) && (next == ' ' || next == '?')
+}
+
+// request parses what has come. It returns nil for everything that is not quite usual:
+// the HTTP server then judges it.
+func (h *head) request() *http.Request {
+	if h.size == 0 || !h.asksForSocket() || bytes.ContainsFunc(h.buf[:h.size], isControl) {
+		return nil
+	}
+	h.from.Reset(h.buf[:h.size])
+	h.text.Reset(&h.from)
+	lines := textproto.NewReader(h.text)
+	first, err := lines.ReadLine()
+	if err != nil {
+		return nil
+	}
+	target, proto, _ := strings.Cut(strings.TrimPrefix(first, "GET "), " ")
+	header, err := lines.ReadMIMEHeader()
+	if err != nil || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
+		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil {
+		return nil
+	}
+	path, query, _ := strings.Cut(target, "?")
+	return &http.Request{
+		Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, RequestURI: target,
+		Proto: proto, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header(header), Host: header["Host"][0],
+	}
+}
+
+// isControl reports whether a rune has no place in a header.
+func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r == 0x7F }
