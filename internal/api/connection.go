@@ -98,8 +98,7 @@ func mayList(ctx context.Context, q *busv1.ConnectionQuery) error {
 	if err := room.CheckUser(q.GetUser(), "user"); err != nil {
 		return err
 	}
-	_, err := connectionRoom(ctx, q.GetRoom())
-	return err
+	return mayConnectionRoom(ctx, q.GetRoom())
 }
 
 // Disconnect closes sockets.
@@ -118,7 +117,7 @@ func (s *connectionService) Disconnect(
 			err = room.Invalidf(room.ReasonInvalidRequest, "connection", "is empty")
 		}
 	case *roomcastv1.DisconnectRequest_Room:
-		_, err = connectionRoom(ctx, cmd.GetRoom())
+		err = mayConnectionRoom(ctx, cmd.GetRoom())
 	default:
 		err = room.Invalidf(room.ReasonInvalidRequest, "target", "is missing; set user, connection or room")
 	}
@@ -129,8 +128,9 @@ func (s *connectionService) Disconnect(
 		return nil, err
 	}
 	closed, who := s.connections.Disconnect(ctx, cmd)
-	s.log(ctx, "disconnected", slog.String("of_user", cmd.GetUser()), slog.String("of_connection", cmd.GetConnection()),
-		slog.String("room", cmd.GetRoom()), slog.String("word", cmd.GetWord()), slog.Any("sockets", closed))
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "disconnected", slog.Any("by", callerOf(ctx)), slog.String("of_user", cmd.GetUser()),
+		slog.String("of_connection", cmd.GetConnection()), slog.String("room", cmd.GetRoom()),
+		slog.String("word", cmd.GetWord()), slog.Any("sockets", closed))
 	return &roomcastv1.DisconnectResponse{Disconnected: closed, Complete: who.Complete, MissingNodes: who.Missing}, nil
 }
 
@@ -177,7 +177,7 @@ func (s *connectionService) Unsubscribe(
 // memberCommand checks user and room. The room decides: whom a room's owner lets in is
 // the owner's affair.
 func memberCommand(ctx context.Context, user, name string) (*busv1.ConnectionCommand, error) {
-	if _, err := connectionRoom(ctx, name); err != nil {
+	if err := mayConnectionRoom(ctx, name); err != nil {
 		return nil, err
 	}
 	if err := checkTarget(user, "user"); err != nil {
@@ -218,22 +218,18 @@ func (s *connectionService) RevokeTokens(
 	if err != nil {
 		return nil, err
 	}
-	s.log(ctx, "tokens revoked", slog.String("of_user", r.User), slog.String("revoked_id", r.TokenID), slog.Any("sockets", closed))
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "tokens revoked", slog.Any("by", callerOf(ctx)), slog.String("of_user", r.User),
+		slog.String("revoked_id", r.TokenID), slog.Any("sockets", closed))
 	return &roomcastv1.RevokeTokensResponse{Disconnected: closed, Complete: who.Complete, MissingNodes: who.Missing}, nil
 }
 
-// log notes who has done what to others' sockets.
-func (s *connectionService) log(ctx context.Context, what string, attrs ...slog.Attr) {
-	s.logger.LogAttrs(ctx, slog.LevelInfo, what, append(attrs, slog.Any("by", callerOf(ctx)))...)
-}
-
-// connectionRoom reads the room of a request and checks that the caller may act on it.
-func connectionRoom(ctx context.Context, text string) (room.Name, error) {
+// mayConnectionRoom reads the room of a request and checks that the caller may act on it.
+func mayConnectionRoom(ctx context.Context, text string) error {
 	name, err := room.ParseName(text, "room")
 	if err != nil {
-		return "", err
+		return err
 	}
-	return name, mayRoom(ctx, auth.RPCConnections, name)
+	return mayRoom(ctx, auth.RPCConnections, name)
 }
 
 // mayUser checks a user, and refuses one whose personal room the caller's grants do not

@@ -82,14 +82,6 @@ func TestPanicIsOneInternalError(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotBuiltSaysSo(t *testing.T) {
-	t.Parallel()
-	ts := start(t, nil)
-	notBuilt := want{code: codes.Unimplemented, reason: room.ReasonUnimplemented, text: "not built yet"}
-	_, err := roomcastv1.NewClusterServiceClient(ts.conn).DrainNode(t.Context(), &roomcastv1.DrainNodeRequest{Node: "n1"})
-	notBuilt.check(t, status.Convert(err))
-}
-
 func TestNewServerNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	if _, err := NewServer(Config{}); err == nil || !strings.Contains(err.Error(), "policies") {

@@ -141,6 +141,7 @@ func (s *presenceService) GetUser(ctx context.Context, req *roomcastv1.GetUserRe
 	answer := s.presence.User(ctx, req.GetUser())
 	resp := &roomcastv1.GetUserResponse{Complete: answer.Complete, MissingNodes: answer.Missing}
 	caller := callerOf(ctx)
+	whole := caller.MayCallRoom(auth.RPCPresence, room.UserPrefix+room.Name(req.GetUser()))
 	for _, socket := range answer.Sockets {
 		c := &roomcastv1.UserConnection{
 			Connection: socket.Connection, Node: socket.Node, Connected: timestamppb.New(socket.Connected),
@@ -151,7 +152,9 @@ func (s *presenceService) GetUser(ctx context.Context, req *roomcastv1.GetUserRe
 				c.Rooms = append(c.Rooms, string(name))
 			}
 		}
-		resp.Connections = append(resp.Connections, c)
+		if whole || len(c.Rooms) > 0 {
+			resp.Connections = append(resp.Connections, c)
+		}
 	}
 	return resp, nil
 }

@@ -1,15 +1,45 @@
 package api
 
 import (
+	"sync"
 	"time"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/presence"
 )
 
-// watchBacklog is how many events a watch may be behind; beyond it the caller gets a
-// snapshot instead.
-const watchBacklog = 256
+// watchBacklog is how many events a watch may be behind: enough for a node to be lost with
+// all it had in a room. Beyond it the caller gets a snapshot instead.
+const watchBacklog = 1 << 16
+
+// backlog is the events that a watch has still to send. They are shared by all watches.
+type backlog struct {
+	news chan struct{} // has one: there are events
+
+	mu     sync.Mutex
+	events []*presence.Event // guarded by mu
+}
+
+// add takes an event, unless there are too many.
+func (b *backlog) add(e *presence.Event) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.events) >= watchBacklog {
+		return false
+	}
+	b.events = append(b.events, e)
+	signal(b.news)
+	return true
+}
+
+// take returns what there is.
+func (b *backlog) take() []*presence.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.events
+	b.events = nil
+	return events
+}
 
 // WatchRoom streams who is in a room until the caller goes, the node drains, the stream
 // has its age or the token ends.
@@ -21,23 +51,18 @@ func (s *presenceService) WatchRoom(
 	if err != nil {
 		return err
 	}
-	events := make(chan *presence.Event, watchBacklog)
-	watch := s.presence.Watch(name, func(e *presence.Event) bool {
-		select {
-		case events <- e:
-			return true
-		default:
-			return false
-		}
-	})
+	waiting := &backlog{news: make(chan struct{}, 1)}
+	watch := s.presence.Watch(name, waiting.add)
 	defer watch.Stop()
 	retire := time.NewTimer(streamAge(ctx))
 	defer retire.Stop()
 	for {
 		select {
-		case e := <-events:
-			if err := stream.Send(watchEvent(e)); err != nil {
-				return err
+		case <-waiting.news:
+			for _, e := range waiting.take() {
+				if err := stream.Send(watchEvent(e)); err != nil {
+					return err
+				}
 			}
 		case <-s.draining.Done():
 			return drains("watch again")

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"strconv"
 	"sync"
 	"testing"
@@ -41,9 +42,7 @@ func TestRevoked(t *testing.T) {
 			t.Parallel()
 			is := newIssuer(t)
 			claims := map[string]any{"sub": "ann"}
-			for claim, value := range test.claims {
-				claims[claim] = value
-			}
+			maps.Copy(claims, test.claims)
 			token := is.sign(t, is.claims(claims), nil)
 			v, fresh := is.verifier(t), is.verifier(t)
 			caller, err := v.Verify(token, now())

@@ -180,9 +180,8 @@ func TestRevoke(t *testing.T) {
 		for _, p := range peers {
 			p.wantClose(codeToken, "TOKEN_REVOKED")
 		}
-		_, answer, err := w.tryDial(text)
-		if err == nil || answer.StatusCode != 401 {
-			t.Errorf("a socket with the token: %v, %v, want 401", answer, err)
+		if got := w.tryDial(text); got != http.StatusUnauthorized {
+			t.Errorf("a socket with the token: status %d, want 401", got)
 		}
 		late := w.dial("", "")
 		late.send(authFrame(text))
@@ -192,14 +191,16 @@ func TestRevoke(t *testing.T) {
 	})
 }
 
-// tryDial opens a socket that may be refused.
-func (w *world) tryDial(token string) (*websocket.Conn, *http.Response, error) {
+// tryDial shows a token that is to be refused and returns the status.
+func (w *world) tryDial(token string) int {
+	w.t.Helper()
 	dialer := websocket.Dialer{NetDialContext: w.listener.dial}
-	ws, answer, err := dialer.DialContext(w.t.Context(), "ws://node/v1/ws", http.Header{"Authorization": {"Bearer " + token}})
-	if answer != nil {
-		_ = answer.Body.Close()
+	_, answer, err := dialer.DialContext(w.t.Context(), "ws://node/v1/ws", http.Header{"Authorization": {"Bearer " + token}})
+	if err == nil || answer == nil {
+		w.t.Fatalf("dial: %v, %v; want it to be refused", answer, err)
 	}
-	return ws, answer, err
+	_ = answer.Body.Close()
+	return answer.StatusCode
 }
 
 // TestRevokeByID: only the sockets of that token, and a socket by its newest token.

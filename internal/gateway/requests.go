@@ -114,13 +114,11 @@ func (s *session) authenticate(id uint32, token string) {
 		s.answer(id, room.Errorf(room.Denied, room.ReasonOtherUser, "the token is of another user"))
 		return
 	}
-	counts := false
+	counts := s.identify
 	if before == nil {
-		counts = s.welcome(caller)
-	} else {
-		counts = s.identify(caller)
+		counts = s.welcome
 	}
-	if !counts {
+	if !counts(caller) {
 		return
 	}
 	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Authenticated_{

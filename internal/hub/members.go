@@ -12,7 +12,7 @@ import (
 // is told of them in the order of the room's lock.
 
 // sinceUnit is the unit of Cursor.since: 32 bits of it are longer than a node lives.
-const sinceUnit = 100 * time.Millisecond
+const sinceUnit = 10 * time.Millisecond
 
 // enter makes a started cursor a member. The lock is held.
 func (r *Room) enter(c *Cursor) {
@@ -22,7 +22,7 @@ func (r *Room) enter(c *Cursor) {
 	c.member = int32(len(r.members)) //nolint:gosec // a process has far fewer sockets
 	r.members = append(r.members, c)
 	c.joined = r.head.Seq
-	c.since = uint32(time.Since(r.hub.begun) / sinceUnit) //nolint:gosec // see sinceUnit
+	c.since = uint32((time.Since(r.hub.begun) + sinceUnit - 1) / sinceUnit) //nolint:gosec // see sinceUnit
 	r.tell(c, "")
 }
 

@@ -195,6 +195,7 @@ func TestHistoryEnds(t *testing.T) {
 				places["first"], places["newest"] = stored[0], stored[test.before-1]
 			}
 			test.meanwhile(t, nats, nodes[0])
+			upToDate(t, nodes[0], test.room)
 			wantResumed(t, "from the log", nodes[1], test.room, places[test.place], test.gap, test.want)
 			if test.proven {
 				test.gap, test.want = "", test.inRing
@@ -202,6 +203,16 @@ func TestHistoryEnds(t *testing.T) {
 			wantResumed(t, "where it was", nodes[0], test.room, places[test.place], test.gap, test.want)
 		})
 	}
+}
+
+// upToDate waits until a node that has a room has come to the end of its log.
+func upToDate(t *testing.T, n *nodetest.Node, name string) {
+	t.Helper()
+	cluster := roomcastv1.NewClusterServiceClient(n.Dial(t))
+	nodetest.Eventually(t, patience, n.Node+" has all of "+name, func() bool {
+		resp, err := cluster.ExplainRoom(bounded(t), &roomcastv1.ExplainRoomRequest{Room: name})
+		return err == nil && len(resp.GetNodes()) == 1 && resp.GetNodes()[0].GetHead() == resp.GetHead()
+	})
 }
 
 // wantResumed resumes a room on a node, and again from where that has led to: now

@@ -7,9 +7,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
+	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/nodetest"
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -343,4 +345,47 @@ func TestReceipts(t *testing.T) {
 			want(fmt.Sprint("item of a stream ", i), receipt, tt[0], tt[1])
 		}
 	}, namespace("eph", func(p *room.Policy) { p.History.Size = 0 }))
+}
+
+// A caller sees of a user what is in rooms that it may ask about, and everything if the
+// user's personal room is one of them.
+func TestGetUserIsBoundedByRooms(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, 1)[0]
+	ann := dial(t, n, token(t, "ann"))
+	ann.subscribe("orders:1", "")
+	ann.subscribe("chat:1", "")
+	dial(t, n, token(t, "ann")).subscribe("chat:1", "")
+	tests := map[string]struct {
+		room string
+		want string
+	}{
+		"its rooms":         {"orders:*", "[orders:1] "},
+		"another room":      {"x", ""},
+		"the personal room": {"user:ann", "[] [] "},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bearer, err := auth.Mint([]byte(nodetest.Key), auth.Claims{
+				User: "backend", RPC: []string{auth.RPCPresence}, Expires: time.Now().Add(time.Hour),
+				Rooms: map[string][]string{tt.room: {auth.RightSubscribe, auth.RightPublish, auth.RightPresence}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx := metadata.AppendToOutgoingContext(bounded(t), "authorization", "Bearer "+bearer)
+			resp, err := asking(t, n).GetUser(ctx, &roomcastv1.GetUserRequest{User: "ann"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, c := range resp.GetConnections() {
+				got += fmt.Sprint(c.GetRooms(), " ")
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
 }

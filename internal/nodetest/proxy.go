@@ -24,6 +24,7 @@ type Proxy struct {
 	every  int64
 	seen   atomic.Int64
 	healed atomic.Bool
+	shut   atomic.Bool
 	lis    net.Listener
 	wg     sync.WaitGroup
 
@@ -55,6 +56,16 @@ func StartProxy(t testing.TB, natsURL, prefix string, every int) *Proxy {
 
 // Heal ends the losses.
 func (p *Proxy) Heal() { p.healed.Store(true) }
+
+// Part closes every connection that goes through the proxy, and refuses others until
+// Join.
+func (p *Proxy) Part() {
+	p.shut.Store(true)
+	p.Cut()
+}
+
+// Join ends Part.
+func (p *Proxy) Join() { p.shut.Store(false) }
 
 // Divert leads the next connection to another server.
 func (p *Proxy) Divert(natsURL string) {
@@ -98,6 +109,10 @@ func (p *Proxy) accept() {
 		client, err := p.lis.Accept()
 		if err != nil {
 			return
+		}
+		if p.shut.Load() {
+			_ = client.Close()
+			continue
 		}
 		server, err := net.Dial("tcp", p.targetOfNext()) //nolint:noctx // ends with the test
 		if err != nil {

@@ -167,6 +167,7 @@ func TestSlowListener(t *testing.T) {
 func TestLargeRoom(t *testing.T) {
 	t.Parallel()
 	inCluster(t, func(t *testing.T, c *cluster, full *log, _ func(...string)) {
+		t.Helper()
 		var brief log
 		w := c.nodes[0].WatchBriefly("room", brief.tell)
 		defer w.Stop()

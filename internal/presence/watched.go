@@ -130,7 +130,7 @@ func (r *watched) take(node string, v *view, told *busv1.PresenceEvents) {
 		return
 	}
 	for i, e := range told.GetEvents() {
-		seq := told.GetSeq() + uint64(i) //nolint:gosec // an index
+		seq := told.GetSeq() + uint64(i)
 		if seq <= v.seq {
 			continue
 		}

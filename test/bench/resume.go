@@ -37,6 +37,7 @@ const (
 
 // resumed is what the coming back of all sockets took.
 type resumed struct {
+	rooms    int
 	connects bench.Usage // of as many sockets that have missed nothing
 	returns  bench.Usage
 	reads    float64     // of the log meanwhile
@@ -79,9 +80,10 @@ func figuresOfRing(goal float64, centrifugo string) []figure {
 func figuresOfLog() []figure {
 	return append([]figure{
 		{
-			what: "CPU a client on node and NATS server, less a bare Direct Get", unit: microseconds, goal: 200, atMost: true, peers: none(),
+			what: "CPU a client on node and NATS server, less a bare Direct Get a room", unit: microseconds, goal: 200, atMost: true, peers: none(),
 			value: func(m *measurement) float64 {
-				return each(m.resumed.returns.CPU - m.resumed.bare.CPU - m.resumed.bare.Self)
+				gets := (m.resumed.bare.CPU + m.resumed.bare.Self) * float64(m.resumed.rooms) / returning
+				return each(m.resumed.returns.CPU - gets)
 			},
 		},
 		{
@@ -89,8 +91,12 @@ func figuresOfLog() []figure {
 			value: func(m *measurement) float64 { return each(m.resumed.returns.Processes[0].CPU) },
 		},
 		{
-			what: "a bare Direct Get, NATS server and caller", unit: microseconds, peers: none(),
-			value: func(m *measurement) float64 { return each(m.resumed.bare.CPU + m.resumed.bare.Self) },
+			what: "a bare Direct Get, NATS server alone", unit: microseconds, peers: none(),
+			value: func(m *measurement) float64 { return each(m.resumed.bare.CPU) },
+		},
+		{
+			what: "a bare Direct Get, caller alone", unit: microseconds, peers: none(),
+			value: func(m *measurement) float64 { return each(m.resumed.bare.Self) },
 		},
 	}, figuresOfResume()...)
 }
@@ -162,7 +168,7 @@ func (s *storm) measure(ctx context.Context, fromLog bool) (*measurement, error)
 			return nil, err
 		}
 	}
-	m := &measurement{resumed: &resumed{}}
+	m := &measurement{resumed: &resumed{rooms: len(s.rooms)}}
 	var err error
 	for range 2 { // the first is the node's warming up
 		if m.resumed.connects, err = s.come(ctx, 0, func(int) (string, string) { return "resume-other", "" }); err != nil {

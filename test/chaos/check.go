@@ -291,6 +291,9 @@ func (w *walk) message(at int, e Event) {
 			w.bad(WrongRoom, at, "%s is of room %s", e.ID, other)
 			return
 		}
+		if !known && w.storedBefore(p, e.Text) {
+			return
+		}
 		w.bad(NotInLog, at, "%s %q", e.ID, e.Text)
 		return
 	case w.entries[i].Text != e.Text:
@@ -307,6 +310,21 @@ func (w *walk) message(at int, e Event) {
 	if i >= w.next {
 		w.next, w.stands = i+1, p.seq
 	}
+}
+
+// storedBefore reports whether a message may be a publication's first attempt: stored,
+// not acknowledged, and pushed out of a short history before the publisher tried again.
+// A restart of NATS rebuilds the message ids that it knows from what the log still has,
+// so the second attempt was stored, too.
+func (w *walk) storedBefore(p place, text string) bool {
+	for _, m := range w.story.Publications {
+		again, err := parsePlace(m.ID)
+		if m.Room == w.name && m.Text == text && m.Attempts > 1 && err == nil && again.seq > p.seq {
+			m.ID = fmt.Sprintf("%s.%d.%s", p.epoch, p.seq, p.check)
+			return w.pushedOut(m)
+		}
+	}
+	return false
 }
 
 // gap: TRUNCATED is justified if the place has left the history: more messages follow

@@ -109,6 +109,36 @@ func TestCheckSockets(t *testing.T) {
 	}
 }
 
+// A message that has left a short history was stored twice, because its id was forgotten
+// with it. Only who tried again can have done that, and only there.
+func TestCheckForgottenID(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		room     string
+		attempts int
+		want     []What
+	}{
+		"sent again":                {"s", 2, nil},
+		"sent once":                 {"s", 1, []What{NotInLog}},
+		"of a room that keeps more": {"b", 2, []What{NotInLog}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := storyOf(messages("a", 3, 4, 5, 6)...)
+			last := s.Log.Rooms[test.room][len(s.Log.Rooms[test.room])-1]
+			for i := range s.Publications {
+				if s.Publications[i].ID == last.ID {
+					s.Publications[i].Attempts = test.attempts
+				}
+			}
+			events := []Event{subscribed(test.room, "e.0.", 1), {At: 100, Kind: Message, Room: test.room, ID: "e.6.other", Text: last.Text}}
+			first := map[string][]int{"s": {11, 12, 13, 14, 15}, "b": {7, 8}}[test.room]
+			s.Sockets[0] = slices.Concat(s.Sockets[0], events, messages(test.room, first...))
+			checkFaults(t, s, test.want)
+		})
+	}
+}
+
 func TestCheckPublications(t *testing.T) {
 	t.Parallel()
 	all := messages("a", 3, 4, 5, 6)

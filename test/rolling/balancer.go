@@ -2,9 +2,11 @@ package rolling
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,6 +14,7 @@ import (
 const (
 	checkEvery = 100 * time.Millisecond
 	copyBuffer = 4 << 10
+	maxMisses  = 3 // checks without an answer; then a backend is down
 )
 
 // backend is where a balancer sends connections, and the URL that says whether it may.
@@ -19,6 +22,7 @@ type backend struct {
 	addr, health string
 	open         int       // connections; guarded by balancer.mu
 	up           bool      // guarded by balancer.mu
+	misses       int       // checks without an answer in a row; guarded by balancer.mu
 	since        time.Time // guarded by balancer.mu; when it came up
 }
 
@@ -79,9 +83,13 @@ func (b *balancer) watch(ctx context.Context, to *backend) {
 }
 
 func (b *balancer) check(ctx context.Context, to *backend) {
-	up := httpStatus(ctx, to.health) == http.StatusOK
+	status := httpStatus(ctx, to.health)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if to.misses++; status != 0 {
+		to.misses = 0
+	}
+	up := status == http.StatusOK || status == 0 && to.up && to.misses < maxMisses
 	if up && !to.up {
 		to.since = time.Now()
 	}
@@ -105,35 +113,22 @@ func httpStatus(ctx context.Context, url string) int {
 	return resp.StatusCode
 }
 
-// count returns how many connections a backend has, and whether it is healthy.
-func (b *balancer) count(to *backend) (open int, up bool) {
+// times returns when connections have come.
+func (b *balancer) times() []time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return to.open, to.up
-}
-
-// busiest returns how many connections have come since a time, and the most of them in
-// any second.
-func (b *balancer) busiest(since time.Time) (count, most int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	first := 0
-	for i, at := range b.accepted {
-		for b.accepted[first].Before(since) && first < i || at.Sub(b.accepted[first]) >= time.Second {
-			first++
-		}
-		if !at.Before(since) {
-			count, most = count+1, max(most, i-first+1)
-		}
-	}
-	return count, most
+	return slices.Clone(b.accepted)
 }
 
 func (b *balancer) accept() {
 	for {
 		conn, err := b.lis.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			<-time.After(checkEvery) // no descriptor is free just now
+			continue
 		}
 		b.mu.Lock()
 		b.accepted = append(b.accepted, time.Now())

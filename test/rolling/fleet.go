@@ -20,10 +20,11 @@ import (
 // catchUp is how long clients may take for what was published last.
 const catchUp = 30 * time.Second
 
-// Fleet says which clients a process is.
+// Fleet says which clients a process is. They have a load balancer of their own: one
+// for all would need more descriptors than a process has.
 type Fleet struct {
-	URL       string
-	First     int // number of the first client
+	Nodes     []string // public addresses
+	First     int      // number of the first client
 	Count     int
 	Rooms     int // in all; each client is in two
 	PerSecond int // connections made at the start
@@ -40,6 +41,7 @@ type Tally struct {
 	Moves      map[int]int    // clients by how many connections they have had beside the first
 	Latencies  map[int]int    // messages by milliseconds from publish to delivery
 	Complaints map[string]int // what else went wrong
+	Accepted   []time.Time    // connections that came to the balancer
 }
 
 func newTally() *Tally {
@@ -58,6 +60,7 @@ func (t *Tally) add(o *Tally) {
 			(*to)[k] += n
 		}
 	}
+	t.Accepted = append(t.Accepted, o.Accepted...)
 	for k, n := range o.Complaints {
 		t.Complaints[k] += n
 	}
@@ -97,6 +100,15 @@ func ServeFleet(ctx context.Context, in io.Reader, out io.Writer) error {
 	f.PerSecond = max(f.PerSecond, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var nodes []*backend
+	for _, addr := range f.Nodes {
+		nodes = append(nodes, &backend{addr: addr, health: "http://" + addr + "/health"})
+	}
+	door, err := startBalancer(nodes)
+	if err != nil {
+		return err
+	}
+	defer door.stop()
 	clients := make([]*subscriber, f.Count)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -106,7 +118,7 @@ func ServeFleet(ctx context.Context, in io.Reader, out io.Writer) error {
 	for i := range clients {
 		n := f.First + i
 		clients[i] = newSubscriber(roomName(n%f.Rooms), roomName((n*7+n/f.Rooms+1)%f.Rooms))
-		if err := clients[i].start(ctx, f.URL, &running); err != nil {
+		if err := clients[i].start(ctx, "ws://"+door.addr(), &running); err != nil {
 			return err
 		}
 		<-pace.C
@@ -132,6 +144,7 @@ func ServeFleet(ctx context.Context, in io.Reader, out io.Writer) error {
 	cancel()
 	running.Wait()
 	all := newTally()
+	all.Accepted = door.times()
 	for _, c := range clients {
 		all.add(c.sum(ends))
 	}
@@ -217,6 +230,7 @@ func (s *subscriber) take(event client.Event) {
 		case client.Disconnected:
 			s.tally.Broken++
 			s.tally.Complaints["disconnected: "+e.Reason]++
+		case client.Degraded, client.Restored:
 		}
 	}
 }

@@ -3,7 +3,6 @@ package rolling
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -143,18 +142,27 @@ func (m *member) drain(patience time.Duration) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
-// paceRE finds the pace of a drain in a node's log.
-var paceRE = regexp.MustCompile(`"per_second":(\d+)`)
+// What a node says of its drain.
+var (
+	socketsRE = regexp.MustCompile(`"draining","node":"[^"]*","connections":(\d+)`)
+	paceRE    = regexp.MustCompile(`"per_second":(\d+)`)
+)
 
-// pace returns the sockets a second that the node's last drain has asked to move.
-func (m *member) pace() (int, error) {
+// drained returns how many sockets the node had when its last drain began, and how many
+// a second it has asked to move.
+func (m *member) drained() (sockets, pace int, err error) {
 	text, err := os.ReadFile(m.log)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	found := paceRE.FindAllSubmatch(text, -1)
-	if len(found) == 0 {
-		return 0, errors.New(m.name + " does not say its pace")
+	for re, into := range map[*regexp.Regexp]*int{socketsRE: &sockets, paceRE: &pace} {
+		found := re.FindAllSubmatch(text, -1)
+		if len(found) == 0 {
+			return 0, 0, fmt.Errorf("%s does not say %s", m.name, re)
+		}
+		if *into, err = strconv.Atoi(string(found[len(found)-1][1])); err != nil {
+			return 0, 0, err
+		}
 	}
-	return strconv.Atoi(string(found[len(found)-1][1]))
+	return sockets, pace, nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,6 +32,7 @@ type Config struct {
 // Restart is one node's.
 type Restart struct {
 	Node    string
+	Began   time.Time
 	Sockets int
 	Took    time.Duration // from SIGTERM to the end
 	Pace    int           // sockets a second that the node says it asks to move
@@ -64,7 +67,7 @@ func Roll(ctx context.Context, c Config) (report *Report, err error) {
 		if err != nil {
 			return nil, err
 		}
-		report.Restarts = append(report.Restarts, *one)
+		report.Restarts = append(report.Restarts, one)
 		r.logf("%s has been restarted, %d sockets", one.Node, one.Sockets)
 	}
 	if err := pause(ctx, c.Quiet); err != nil {
@@ -72,8 +75,30 @@ func Roll(ctx context.Context, c Config) (report *Report, err error) {
 	}
 	ends, sum := r.load.stop()
 	report.Published = sum
-	report.Clients, err = r.sum(ends)
+	if report.Clients, err = r.sum(ends); err == nil {
+		report.place()
+	}
 	return report, err
+}
+
+// place notes for each restart the connections that have come until the next one.
+func (r *Report) place() {
+	slices.SortFunc(r.Clients.Accepted, time.Time.Compare)
+	for i := range r.Restarts {
+		one := &r.Restarts[i]
+		var last []time.Time // of one second
+		for _, at := range r.Clients.Accepted {
+			if at.Before(one.Began) || i+1 < len(r.Restarts) && !at.Before(r.Restarts[i+1].Began) {
+				continue
+			}
+			one.Came++
+			last = append(last, at)
+			for at.Sub(last[0]) >= time.Second {
+				last = last[1:]
+			}
+			one.Busiest = max(one.Busiest, len(last))
+		}
+	}
 }
 
 // roll is a run.
@@ -81,7 +106,6 @@ type roll struct {
 	Config
 	nats    *process
 	members []*member
-	sockets *balancer
 	calls   *balancer
 	fleets  []*fleet
 	load    *load
@@ -96,7 +120,7 @@ func (r *roll) start(ctx context.Context) (err error) {
 	if r.nats, url, err = startNATS(ctx, r.NATS, r.Dir); err != nil {
 		return err
 	}
-	var sockets, calls []*backend
+	var calls []*backend
 	for i := range members {
 		m := &member{
 			program: r.Roomcast, dir: r.Dir, name: fmt.Sprintf("n%d", i+1),
@@ -106,12 +130,7 @@ func (r *roll) start(ctx context.Context) (err error) {
 			return err
 		}
 		r.members = append(r.members, m)
-		health := "http://" + m.addrs.HTTP + "/health"
-		sockets = append(sockets, &backend{addr: m.addrs.HTTP, health: health})
-		calls = append(calls, &backend{addr: m.addrs.GRPC, health: health})
-	}
-	if r.sockets, err = startBalancer(sockets); err != nil {
-		return err
+		calls = append(calls, &backend{addr: m.addrs.GRPC, health: "http://" + m.addrs.HTTP + "/health"})
 	}
 	if r.calls, err = startBalancer(calls); err != nil {
 		return err
@@ -127,9 +146,13 @@ func (r *roll) start(ctx context.Context) (err error) {
 // startFleets starts the clients and waits until all have subscribed.
 func (r *roll) startFleets(ctx context.Context) error {
 	share := (r.Sockets + r.Fleets - 1) / r.Fleets
+	var nodes []string
+	for _, m := range r.members {
+		nodes = append(nodes, m.addrs.HTTP)
+	}
 	for first := 0; first < r.Sockets; first += share {
 		f, err := startFleet(ctx, r, Fleet{
-			URL: "ws://" + r.sockets.addr(), First: first, Count: min(share, r.Sockets-first), Rooms: r.Rooms, PerSecond: 300,
+			Nodes: nodes, First: first, Count: min(share, r.Sockets-first), Rooms: r.Rooms, PerSecond: 300,
 		})
 		if err != nil {
 			return err
@@ -144,41 +167,24 @@ func (r *roll) startFleets(ctx context.Context) error {
 	return nil
 }
 
-// restart drains a node, starts it again, and waits until the balancers know.
-func (r *roll) restart(ctx context.Context, m *member) (*Restart, error) {
-	to := r.backendOf(m)
-	open, _ := r.sockets.count(to)
-	began := time.Now()
-	took, err := m.drain(r.Window + startPatience)
-	if err != nil {
-		return nil, err
+// restart drains a node and starts it again.
+func (r *roll) restart(ctx context.Context, m *member) (one Restart, err error) {
+	one = Restart{Node: m.name, Began: time.Now()}
+	if one.Took, err = m.drain(r.Window + startPatience); err != nil {
+		return one, err
 	}
-	one := &Restart{Node: m.name, Sockets: open, Took: took}
-	if one.Pace, err = m.pace(); err != nil {
-		return nil, err
+	if one.Sockets, one.Pace, err = m.drained(); err != nil {
+		return one, err
 	}
 	if err := m.start(ctx); err != nil {
-		return nil, err
+		return one, err
 	}
-	err = m.await(ctx, func() bool {
-		_, up := r.sockets.count(to)
-		return up
-	})
+	err = m.await(ctx, func() bool { return httpStatus(ctx, "http://"+m.addrs.HTTP+"/health") == http.StatusOK })
 	if err == nil {
-		err = pause(ctx, r.Quiet)
+		err = pause(ctx, r.Quiet+2*checkEvery)
 	}
-	one.Came, one.Busiest = r.sockets.busiest(began)
-	one.Stall = r.stalls.longest(began)
+	one.Stall = r.stalls.longest(one.Began)
 	return one, err
-}
-
-func (r *roll) backendOf(m *member) *backend {
-	for _, to := range r.sockets.backends {
-		if to.addr == m.addrs.HTTP {
-			return to
-		}
-	}
-	return nil
 }
 
 // sum tells the fleets what was published and adds up what they have noticed.
@@ -207,10 +213,8 @@ func (r *roll) stop() {
 	for _, f := range r.fleets {
 		f.stop()
 	}
-	for _, b := range []*balancer{r.sockets, r.calls} {
-		if b != nil {
-			b.stop()
-		}
+	if r.calls != nil {
+		r.calls.stop()
 	}
 	for _, m := range r.members {
 		if m.process != nil {

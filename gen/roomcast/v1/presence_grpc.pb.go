@@ -39,7 +39,9 @@ type PresenceServiceClient interface {
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 	// ListRooms lists the rooms that have sockets, a page at a time.
 	ListRooms(ctx context.Context, in *ListRoomsRequest, opts ...grpc.CallOption) (*ListRoomsResponse, error)
-	// GetUser tells a user's connections and their rooms.
+	// GetUser tells a user's connections and their rooms: those rooms that the caller may
+	// ask about, and connections that have such rooms; all connections if the caller may
+	// ask about the user's personal room.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*GetUserResponse, error)
 	// WatchRoom streams a snapshot of a room's members, then joins and leaves.
 	WatchRoom(ctx context.Context, in *WatchRoomRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRoomResponse], error)
@@ -125,7 +127,9 @@ type PresenceServiceServer interface {
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	// ListRooms lists the rooms that have sockets, a page at a time.
 	ListRooms(context.Context, *ListRoomsRequest) (*ListRoomsResponse, error)
-	// GetUser tells a user's connections and their rooms.
+	// GetUser tells a user's connections and their rooms: those rooms that the caller may
+	// ask about, and connections that have such rooms; all connections if the caller may
+	// ask about the user's personal room.
 	GetUser(context.Context, *GetUserRequest) (*GetUserResponse, error)
 	// WatchRoom streams a snapshot of a room's members, then joins and leaves.
 	WatchRoom(*WatchRoomRequest, grpc.ServerStreamingServer[WatchRoomResponse]) error
