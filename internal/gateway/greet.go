@@ -124,7 +124,7 @@ func (h *head) read(conn net.Conn) error {
 			h.size = from + end + len(headEnd)
 			return nil
 		}
-		if h.n == len(h.buf) || !h.asksForSocket() {
+		if h.n == len(h.buf) || !h.asksForSocket() || hasBareLF(h.buf[:h.n]) {
 			return nil
 		}
 		if err != nil {
@@ -146,7 +146,7 @@ func (h *head) asksForSocket() bool {
 // request parses what has come. It returns nil for everything that is not quite usual:
 // the HTTP server then judges it.
 func (h *head) request() *http.Request {
-	if h.size == 0 || !h.asksForSocket() || bytes.ContainsFunc(h.buf[:h.size], isControl) {
+	if h.size == 0 || !h.asksForSocket() || hasBareLF(h.buf[:h.size]) || bytes.ContainsFunc(h.buf[:h.size], isControl) {
 		return nil
 	}
 	h.from.Reset(h.buf[:h.size])
@@ -171,3 +171,9 @@ func (h *head) request() *http.Request {
 
 // isControl reports whether a rune has no place in a header.
 func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r == 0x7F }
+// hasBareLF reports whether a line ends without a carriage return, as the HTTP server
+// lets it: such a request may end before headEnd.
+func hasBareLF(b []byte) bool {
+	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte("\r\n"))
+}
+
