@@ -5,7 +5,27 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/auth"
 )
+
+// hooked does something before it verifies a token.
+type hooked struct {
+	*auth.Verifier
+	hook func()
+}
+
+func (v *hooked) Verify(token string, now time.Time) (*auth.Caller, error) {
+	v.hook()
+	return v.Verifier.Verify(token, now)
+}
+
+// hook has a gateway's verifier do something first.
+func hook(c *Config, do func()) {
+	v, _ := c.Verifier.(*auth.Verifier)
+	c.Verifier = &hooked{Verifier: v, hook: do}
+}
 
 // TestBareLineFeeds: a request whose lines end as only the HTTP server takes them is
 // served, and nothing of what follows it is taken for a part of it.
@@ -28,5 +48,32 @@ func TestBareLineFeeds(t *testing.T) {
 				t.Errorf("got %q, %v, want the pong", pong, err)
 			}
 		})
+	}
+}
+
+// TestGreetedCount: a connection counts also while its request is judged.
+func TestGreetedCount(t *testing.T) {
+	t.Parallel()
+	const limit = 2
+	judged, goOn := make(chan struct{}), make(chan struct{})
+	e := newEdge(t, false, func(c *Config) {
+		c.MaxConnections = limit
+		hook(c, func() {
+			judged <- struct{}{}
+			<-goOn
+		})
+	})
+	for range limit {
+		conn := e.dial(t)
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := conn.Write([]byte(request("Authorization: Bearer " + token(t, "ann", time.Hour)))); err != nil {
+			t.Fatal(err)
+		}
+		<-judged
+	}
+	a := e.ask(t, e.dial(t), request())
+	close(goOn)
+	if a.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("status %d with the limit reached, want 503", a.StatusCode)
 	}
 }

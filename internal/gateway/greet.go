@@ -29,15 +29,15 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 		encrypted, err := f.encrypt(raw)
 		if err != nil {
 			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
-			f.greeted(raw)
 			_ = raw.Close()
 			return nil, nil, nil
+	defer f.greeted(raw)
 		}
 		conn = encrypted
 	}
 	h := heads.Get().(*head) //nolint:forcetypeassert // the pool has nothing else
 	defer heads.Put(h)
-	if err := h.read(conn); !f.greeted(raw) || err != nil {
+	if err := h.read(conn); !f.inTime(raw) || err != nil {
 		_ = raw.Close() // gone, or too slow
 		return nil, nil, nil
 	}
@@ -54,17 +54,19 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 			return f.gw.open(conn, a), a, bytes.Clone(h.buf[h.size:h.n])
 		}
 	}
-	f.hand(conn, bytes.Clone(h.buf[:h.n]))
+	f.hand(raw, conn, bytes.Clone(h.buf[:h.n]))
 	return nil, nil, nil
 }
 
-// greeted takes a connection off the list of those that are being greeted. It reports
-// false if it is not there: then it is closed.
-func (f *front) greeted(raw net.Conn) bool {
+// inTime says that a connection's request is there: its clock stops. It reports false if
+// it was too late, or the front is stopped: then the connection is closed.
+func (f *front) inTime(raw net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, there := f.greeting[raw]
-	delete(f.greeting, raw)
+	if there {
+		f.greeting[raw] = never // it counts until somebody else counts it
+	}
 	return there
 }
 
@@ -74,6 +76,13 @@ func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
 	defer below.leave()
 	conn := tls.Server(below, f.tls)
 	return conn, conn.Handshake()
+}
+
+// greeted takes a connection off the list of those that are being greeted.
+func (f *front) greeted(raw net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.greeting, raw)
 }
 
 // pace lets few handshakes use a processor at a time: from the hello of the client until
@@ -169,11 +178,11 @@ func (h *head) request() *http.Request {
 	}
 }
 
-// isControl reports whether a rune has no place in a header.
-func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r == 0x7F }
 // hasBareLF reports whether a line ends without a carriage return, as the HTTP server
 // lets it: such a request may end before headEnd.
 func hasBareLF(b []byte) bool {
 	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte("\r\n"))
 }
 
+// isControl reports whether a rune has no place in a header.
+func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r == 0x7F }
