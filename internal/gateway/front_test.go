@@ -77,3 +77,27 @@ func TestGreetedCount(t *testing.T) {
 		t.Errorf("status %d with the limit reached, want 503", a.StatusCode)
 	}
 }
+
+// TestPanicWhileGreeting costs the connection, and neither the process nor a place.
+func TestPanicWhileGreeting(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, false, func(c *Config) {
+		c.MaxConnections = 1
+		hook(c, func() { panic("broken") })
+	})
+	conn := e.dial(t)
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write([]byte(request("Authorization: Bearer x"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+		t.Errorf("got %q, %v, want the end", got, err)
+	}
+	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("status %d after a panic, want a socket", a.StatusCode)
+	}
+	if !strings.Contains(e.logs.String(), "broken") {
+		t.Errorf("the panic was not logged")
+	}
+}

@@ -8,12 +8,20 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 )
 
-// greet reads a connection's first request and serves it, or hands it on.
+// greet reads a connection's first request and serves it, or hands it on. A panic costs
+// this connection, not the process.
 func (f *front) greet(raw net.Conn) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			f.gw.log.Error("panic", "part", "greeting", "panic", cause, "stack", string(debug.Stack()))
+			_ = raw.Close()
+		}
+	}()
 	s, a, early := f.handshake(raw)
 	if s != nil {
 		s.begin(a.caller, early)
@@ -24,6 +32,7 @@ func (f *front) greet(raw net.Conn) {
 // is what the peer has sent after its request. Else the connection has been handed on, or
 // is closed.
 func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte) {
+	defer f.greeted(raw)
 	conn := raw
 	if f.tls != nil {
 		encrypted, err := f.encrypt(raw)
@@ -31,7 +40,6 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
 			_ = raw.Close()
 			return nil, nil, nil
-	defer f.greeted(raw)
 		}
 		conn = encrypted
 	}
@@ -70,19 +78,19 @@ func (f *front) inTime(raw net.Conn) bool {
 	return there
 }
 
+// greeted takes a connection off the list of those that are being greeted.
+func (f *front) greeted(raw net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.greeting, raw)
+}
+
 // encrypt speaks TLS's handshake.
 func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
 	below := &recordConn{Conn: raw}
 	defer below.leave()
 	conn := tls.Server(below, f.tls)
 	return conn, conn.Handshake()
-}
-
-// greeted takes a connection off the list of those that are being greeted.
-func (f *front) greeted(raw net.Conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.greeting, raw)
 }
 
 // pace lets few handshakes use a processor at a time: from the hello of the client until
