@@ -127,8 +127,8 @@ func (c *asked) hear(part *busv1.Answer) {
 	}
 }
 
-// end stops the taking and returns who has not answered whole. Who has left in the
-// meantime without a word is nobody to wait for.
+// end stops the taking and returns who has not answered whole. Of all that were asked,
+// who has left in the meantime without a word is nobody to wait for.
 func (c *asked) end(there func(incarnation string) bool) (missing []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,7 +203,7 @@ func (a *asks) ask(
 	}
 	there := a.bus.Members()
 	return c.end(func(incarnation string) bool {
-		return slices.ContainsFunc(there, func(m Member) bool { return m.Incarnation == incarnation })
+		return subject != askPrefix+kind || slices.ContainsFunc(there, func(m Member) bool { return m.Incarnation == incarnation })
 	})
 }
 

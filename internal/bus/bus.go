@@ -280,7 +280,7 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 		b.cfg.Metrics.BusConnected.Set(1)
 	}
 	if nc == b.ctl {
-		b.members.change(func() { b.members.hello, b.members.hearing = true, time.Now() })
+		b.members.change(func() { b.members.hello, b.members.settled = true, time.Now().Add(settleTime) })
 	}
 	if nc != b.live || b.ctx.Err() != nil {
 		return

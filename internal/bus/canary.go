@@ -90,6 +90,7 @@ func (b *Bus) hearCanary(msg *nats.Msg) {
 		s.mu.Unlock()
 		if newest {
 			b.cfg.Metrics.CanarySeconds.Set(took.Seconds())
+			b.members.prove(now)
 		}
 	}
 }

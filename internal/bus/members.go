@@ -24,6 +24,7 @@ const (
 	// has heard itself for settleTime it has heard everybody.
 	deafAfter  = 2500 * time.Millisecond
 	settleTime = heartbeatEvery + 200*time.Millisecond
+	helloTime  = 300 * time.Millisecond // for the others to answer a hello
 )
 
 // Member is one live node.
@@ -53,8 +54,8 @@ type members struct {
 	namesake  time.Time // when a younger node with our name was last heard
 	lastWords bool      // leave has been called
 	echoed    time.Time // when this node last heard itself
-	hearing   time.Time // since when it has without a pause; zero = not yet
-	lost      time.Time // when a lease last ended
+	settled   time.Time // when it knows who is there; zero = it has not heard itself yet
+	lost      time.Time // when a lease last ended; zero = the logs have answered since
 	uncertain bool      // send a canary: a lease has ended
 }
 
@@ -100,6 +101,7 @@ func (m *members) run() {
 		if uncertain {
 			m.bus.sendCanary()
 		}
+		m.prove(time.Now())
 		select {
 		case <-tick.C:
 		case <-m.poke:
@@ -131,9 +133,25 @@ func (m *members) wake() {
 func (m *members) whole(now time.Time) bool {
 	m.live(now)
 	m.mu.Lock()
-	hears, since, lost := now.Sub(m.echoed) <= deafAfter, m.hearing, m.lost
+	defer m.mu.Unlock()
+	return now.Sub(m.echoed) <= deafAfter && m.bus.ctl.IsConnected() && !now.Before(m.settled) && m.lost.IsZero()
+}
+
+// prove looks whether the logs have answered since a lease ended. Then NATS is whole,
+// and who seemed gone may be there again: they are asked to tell of themselves.
+func (m *members) prove(now time.Time) {
+	m.mu.Lock()
+	lost := m.lost
 	m.mu.Unlock()
-	return hears && m.bus.ctl.IsConnected() && now.Sub(since) >= settleTime && (lost.IsZero() || m.bus.through(lost))
+	if lost.IsZero() || !m.bus.through(lost) {
+		return
+	}
+	m.change(func() {
+		if m.lost == lost {
+			m.lost, m.hello = time.Time{}, true
+			m.settled = now.Add(helloTime)
+		}
+	})
 }
 
 // tell sends one heartbeat. Without a connection there is nobody to tell.
@@ -231,9 +249,9 @@ func (m *members) hearLocked(hb *busv1.Heartbeat, now time.Time) (answer bool) {
 // get time to be heard, and are asked to tell of themselves.
 func (m *members) echoLocked(now time.Time) (tell bool) {
 	deaf := now.Sub(m.echoed) > deafAfter
-	first := m.hearing.IsZero() // its hello has just been said
+	first := m.settled.IsZero() // its hello has just been said
 	if deaf {
-		m.hearing = now
+		m.settled = now.Add(settleTime)
 		m.hello = !first
 		for _, other := range m.others {
 			other.heard = now
