@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"flag"
 	"net"
 	"net/http"
 	"strings"
@@ -30,7 +31,7 @@ func (s *server) open(t testing.TB, query string) webSocket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience + 2**exhausted))
 	if _, err := conn.Write([]byte("GET /v1/ws" + query + " HTTP/1.1\r\nHost: " + s.HTTP + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")); err != nil {
 		t.Fatal(err)
@@ -65,6 +66,8 @@ func limited(t testing.TB, files string, args ...string) *server {
 	}, args...)
 }
 
+var exhausted = flag.Duration("exhausted", 0, "how long TestDescriptorsRunOut leaves a node without descriptors, for sockets and then for anything")
+
 // TestDescriptorsRunOut: sockets leave the node the descriptors that it needs to store
 // messages. When others take those too the node lives, its sockets stay and receive what
 // needs no file, and new ones are told to come later. Once there are descriptors again
@@ -94,7 +97,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if n := len(others); n < 150 || n > 200 {
 		t.Errorf("%d sockets were let in with 300 descriptors, want all but those of the node", n)
 	}
-	publish("hello", "with as many sockets as there may be")
+	s.whileExhausted(t, func() { publish("hello", "with as many sockets as there may be") })
 
 	var idle []net.Conn
 	for !strings.Contains(s.errors(), "no descriptors are left") {
@@ -108,7 +111,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	for range 10 {
 		s.wantRefused(t)
 	}
-	publish("eph:hello", "without descriptors")
+	s.whileExhausted(t, func() { publish("eph:hello", "without descriptors") })
 
 	for _, c := range idle {
 		_ = c.Close()
@@ -117,12 +120,30 @@ func TestDescriptorsRunOut(t *testing.T) {
 		_ = w.Close()
 	}
 	nodetest.Eventually(t, patience, "a socket is let in again", func() bool {
-		return s.open(t, "").answer.StatusCode == http.StatusSwitchingProtocols
+		w := s.open(t, "")
+		defer func() { _ = w.Close() }()
+		return w.answer.StatusCode == http.StatusSwitchingProtocols
 	})
 	publish("hello", "when there are some again")
 	must(t, "pub", "--grpc-addr", s.GRPC, "hello", "over another connection")
 	first.shows(t, "over another connection")
+	_ = first.Close() // else the drain waits for it
 	s.stop()
+}
+
+// whileExhausted does something at least once, and once a second for as long as the flag
+// says; new sockets are refused meanwhile.
+func (s *server) whileExhausted(t testing.TB, do func()) {
+	t.Helper()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for until := time.Now().Add(*exhausted); ; <-tick.C {
+		s.wantRefused(t)
+		do()
+		if time.Now().After(until) {
+			return
+		}
+	}
 }
 
 // fill opens sockets until one is refused.
