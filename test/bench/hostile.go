@@ -75,7 +75,7 @@ func kinds() []hostile {
 			},
 		},
 		{
-			name: "X deaf", what: "subscribe the healthy ones' room and never read", end: goneSilently, code: "4502", deaf: true, during: "25s",
+			name: "X deaf", what: "subscribe the healthy ones' room and never read", end: goneSilently, code: "4502", deaf: true, during: "45s",
 			open: func(f *foe) error {
 				if tcp, ok := f.conn.(*net.TCPConn); ok {
 					_ = tcp.SetReadBuffer(smallBuffer)
@@ -128,23 +128,38 @@ func hostileRows() (all []row) {
 }
 
 func figuresOfX() []figure {
-	of := func(what string, u unit, value func(*measurement) float64) figure {
-		return figure{what: what, unit: u, peers: none(), value: value}
-	}
 	return []figure{
-		of("RSS a client, at most", kilobytes, func(m *measurement) float64 { return (m.siege.most.rss - m.siege.before.rss) / foes / 1e3 }),
-		of("RSS before", megabytes, func(m *measurement) float64 { return m.siege.before.rss / 1e6 }),
-		of("RSS after", megabytes, func(m *measurement) float64 { return m.siege.after.rss / 1e6 }),
-		of("goroutines before", count, func(m *measurement) float64 { return m.siege.before.goroutines }),
-		of("goroutines, at most", count, func(m *measurement) float64 { return m.siege.most.goroutines }),
-		of("goroutines after", count, func(m *measurement) float64 { return m.siege.after.goroutines }),
-		of("descriptors before", count, func(m *measurement) float64 { return m.siege.before.files }),
-		of("descriptors, at most", count, func(m *measurement) float64 { return m.siege.most.files }),
-		of("descriptors after", count, func(m *measurement) float64 { return m.siege.after.files }),
-		of("s until the first was closed", seconds, func(m *measurement) float64 { return m.siege.first.Seconds() }),
-		of("s until the last was closed", seconds, func(m *measurement) float64 { return m.siege.last.Seconds() }),
-		of("the healthy ones' p99 before", milliseconds, func(m *measurement) float64 { return m.first[0].Delivery.P99 }),
-		of("the healthy ones' p99 meanwhile", milliseconds, func(m *measurement) float64 { return m.Delivery.P99 }),
+		{what: "RSS a client, at most", unit: kilobytes, peers: none(), value: func(m *measurement) float64 { return m.siege.each() }},
+		{what: "s until the last was closed", unit: seconds, peers: none(), value: func(m *measurement) float64 { return m.siege.last.Seconds() }},
+		{what: "the healthy ones' p99", unit: milliseconds, peers: none(), value: func(m *measurement) float64 { return m.Delivery.P99 }},
+	}
+}
+
+// each is what a hostile client holds of the node's memory, in kilobytes.
+func (s *siege) each() float64 { return (s.most.rss - s.before.rss) / foes / 1e3 }
+
+// writeSieges writes what each run with hostile clients has found.
+func writeSieges(b *strings.Builder, results []result) {
+	header := "| | RSS a client, at most | MB before, at most, after | goroutines | descriptors | what they saw | first and last closed after | healthy p50, p99 before | meanwhile | other load |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|\n"
+	for _, r := range results {
+		for _, m := range r.runs {
+			s := m.siege
+			if s == nil {
+				continue
+			}
+			b.WriteString(header)
+			header = ""
+			fmt.Fprintf(b, "| %s | %s | %.0f, %.0f, %.0f | %.0f, %.0f, %.0f | %.0f, %.0f, %.0f | %s | %.1f s, %.1f s | %s, %s | %s, %s | %s |\n",
+				r.row.name, kilobytes.text(s.each()), s.before.rss/1e6, s.most.rss/1e6, s.after.rss/1e6,
+				s.before.goroutines, s.most.goroutines, s.after.goroutines, s.before.files, s.most.files, s.after.files,
+				s.seen(), s.first.Seconds(), s.last.Seconds(),
+				milliseconds.text(m.first[0].Delivery.P50), milliseconds.text(m.first[0].Delivery.P99),
+				milliseconds.text(m.Delivery.P50), milliseconds.text(m.Delivery.P99), percent.text(otherLoad(m)))
+		}
+	}
+	if header == "" {
+		b.WriteByte('\n')
 	}
 }
 
@@ -260,6 +275,7 @@ func (s *siege) fight(ctx context.Context, node *process, h *hostile, token stri
 		}
 	}
 	s.last = time.Since(all[foes-1].since)
+	s.first = s.last // of deaf ones the node knows the last
 	close(release)
 	if err := ends.Wait(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -31,7 +32,7 @@ func (s *server) open(t testing.TB, query string) webSocket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience + 2**exhausted))
+	_ = conn.SetDeadline(time.Now().Add(patience + *exhausted))
 	if _, err := conn.Write([]byte("GET /v1/ws" + query + " HTTP/1.1\r\nHost: " + s.HTTP + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func limited(t testing.TB, files string, args ...string) *server {
 	}, args...)
 }
 
-var exhausted = flag.Duration("exhausted", 0, "how long TestDescriptorsRunOut leaves a node without descriptors, for sockets and then for anything")
+var exhausted = flag.Duration("exhausted", 0, "how long TestDescriptorsRunOut leaves a node without descriptors")
 
 // TestDescriptorsRunOut: sockets leave the node the descriptors that it needs to store
 // messages. When others take those too the node lives, its sockets stay and receive what
@@ -83,10 +84,14 @@ func TestDescriptorsRunOut(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	publisher := roomcastv1.NewPublishServiceClient(conn)
 	first := s.open(t, "?room=hello&room=eph:hello")
+	send := func(room, text string) error {
+		request := &roomcastv1.PublishRequest{Room: room, Payload: &roomcastv1.PublishRequest_Text{Text: text}}
+		_, err := publisher.Publish(bounded(t), request)
+		return err
+	}
 	publish := func(room, text string) {
 		t.Helper()
-		request := &roomcastv1.PublishRequest{Room: room, Payload: &roomcastv1.PublishRequest_Text{Text: text}}
-		if _, err := publisher.Publish(bounded(t), request); err != nil {
+		if err := send(room, text); err != nil {
 			t.Fatal(err)
 		}
 		first.shows(t, text)
@@ -97,7 +102,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if n := len(others); n < 150 || n > 200 {
 		t.Errorf("%d sockets were let in with 300 descriptors, want all but those of the node", n)
 	}
-	s.whileExhausted(t, func() { publish("hello", "with as many sockets as there may be") })
+	publish("hello", "with as many sockets as there may be")
 
 	var idle []net.Conn
 	for !strings.Contains(s.errors(), "no descriptors are left") {
@@ -111,7 +116,16 @@ func TestDescriptorsRunOut(t *testing.T) {
 	for range 10 {
 		s.wantRefused(t)
 	}
-	s.whileExhausted(t, func() { publish("eph:hello", "without descriptors") })
+	stored := 0
+	s.whileExhausted(t, func(second int) {
+		publish("eph:hello", fmt.Sprintf("without descriptors %d.", second))
+		text := fmt.Sprintf("stored without descriptors %d.", second)
+		if err := send("hello", text); err == nil { // else its publisher knows
+			first.shows(t, text)
+			stored++
+		}
+	})
+	t.Logf("%d messages were stored without descriptors", stored)
 
 	for _, c := range idle {
 		_ = c.Close()
@@ -133,16 +147,15 @@ func TestDescriptorsRunOut(t *testing.T) {
 
 // whileExhausted does something at least once, and once a second for as long as the flag
 // says; new sockets are refused meanwhile.
-func (s *server) whileExhausted(t testing.TB, do func()) {
+func (s *server) whileExhausted(t testing.TB, do func(second int)) {
 	t.Helper()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for until := time.Now().Add(*exhausted); ; <-tick.C {
+	until := time.Now().Add(*exhausted)
+	for second := 0; second == 0 || time.Now().Before(until); second++ {
 		s.wantRefused(t)
-		do()
-		if time.Now().After(until) {
-			return
-		}
+		do(second)
+		<-tick.C
 	}
 }
 
