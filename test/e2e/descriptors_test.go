@@ -76,7 +76,7 @@ var exhausted = flag.Duration("exhausted", 0, "how long TestDescriptorsRunOut le
 func TestDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	config := write(t, "c.yaml", "namespaces:\n  eph:\n    history: {size: 0}\n")
-	s := limited(t, "300", "--dev", "--data-dir", t.TempDir(), "--config", config)
+	s := limited(t, "300", "--dev", "--ping-interval", "5m", "--data-dir", t.TempDir(), "--config", config)
 	conn, err := grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
