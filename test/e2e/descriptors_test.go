@@ -153,9 +153,11 @@ func (s *server) whileExhausted(t testing.TB, do func(second int)) {
 	defer tick.Stop()
 	until := time.Now().Add(*exhausted)
 	for second := 0; second == 0 || time.Now().Before(until); second++ {
+		if second > 0 {
+			<-tick.C
+		}
 		s.wantRefused(t)
 		do(second)
-		<-tick.C
 	}
 }
 
