@@ -91,6 +91,9 @@ func TestRows(t *testing.T) {
 		if strings.HasPrefix(r.name, "P ") {
 			m.published = make([]publishes, 2*len(publishWays))
 		}
+		if strings.HasPrefix(r.name, "X ") {
+			m.siege, m.first = &siege{ends: map[string]int{goneSilently: foes}}, []bench.Report{{Usage: m.Usage}}
+		}
 		for range r.first {
 			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
 		}
