@@ -128,19 +128,22 @@ func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", g.serveSocket)
 	mux.HandleFunc("GET /health", g.serveHealth)
-	return withoutBody(mux)
+	return bounded(mux)
 }
 
-// withoutBody answers requests without waiting for a body: no path here takes one.
-// The HTTP server would read it before the answer, for as long as the client likes.
-func withoutBody(next http.Handler) http.Handler {
+// bounded answers requests in bounded time. It does not wait for a body, since no path
+// here takes one: the HTTP server would read it before the answer, for as long as the
+// client likes. Nor does it wait longer than for a socket until the answer is taken.
+func bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Value(overTLS{}) != nil {
 			r.TLS = &tls.ConnectionState{} // only asked whether it is there
 		}
+		conn := http.NewResponseController(w)
+		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // a socket's is taken off again
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close")
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+			_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout))
 		}
 		next.ServeHTTP(w, r)
 	})

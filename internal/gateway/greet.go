@@ -44,7 +44,7 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 		conn = encrypted
 	}
 	h := heads.Get().(*head) //nolint:forcetypeassert // the pool has nothing else
-	defer heads.Put(h)
+	defer h.done()
 	if err := h.read(conn); !f.inTime(raw) || err != nil {
 		_ = raw.Close() // gone, or too slow
 		return nil, nil, nil
@@ -109,21 +109,38 @@ func (f *front) pace() {
 	}
 }
 
-// maxHead is how long a request may be that is served here, in bytes. The HTTP server
-// takes longer ones.
-const maxHead = 4 << 10
+// A request that is served here has at most maxHead bytes; the HTTP server takes longer
+// ones. Who says nothing holds usualHead.
+const (
+	usualHead = 1 << 10
+	maxHead   = 4 << 10
+)
 
 // head is the first request of a connection as it comes.
 type head struct {
-	buf  [maxHead]byte
+	buf  []byte
 	n    int // bytes that have come
 	size int // of the request, once it is there
+}
+
+// heads are those of connections that are being greeted.
+var heads = sync.Pool{New: func() any { return &head{buf: make([]byte, usualHead)} }} //nolint:gochecknoglobals // a pool
+
+// done gives the head back, unless it has grown.
+func (h *head) done() {
+	if len(h.buf) == usualHead {
+		heads.Put(h)
+	}
+}
+
+// headReader reads the lines of a request that is there.
+type headReader struct {
 	from bytes.Reader
 	text *bufio.Reader // reads from
 }
 
-// heads are those of connections that are being greeted.
-var heads = sync.Pool{New: func() any { return &head{text: bufio.NewReaderSize(nil, maxHead)} }} //nolint:gochecknoglobals // a pool
+// headReaders are those of who parses just now.
+var headReaders = sync.Pool{New: func() any { return &headReader{text: bufio.NewReaderSize(nil, maxHead)} }} //nolint:gochecknoglobals // a pool
 
 const (
 	socketTarget = "GET /v1/ws"
@@ -141,11 +158,14 @@ func (h *head) read(conn net.Conn) error {
 			h.size = from + end + len(headEnd)
 			return nil
 		}
-		if h.n == len(h.buf) || !h.asksForSocket() || hasBareLF(h.buf[:h.n]) {
+		if h.n == maxHead || !h.asksForSocket() || hasBareLF(h.buf[:h.n]) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if h.n == len(h.buf) {
+			h.buf = append(make([]byte, 0, maxHead), h.buf...)[:maxHead]
 		}
 	}
 }
@@ -166,9 +186,11 @@ func (h *head) request() *http.Request {
 	if h.size == 0 || !h.asksForSocket() || hasBareLF(h.buf[:h.size]) || bytes.ContainsFunc(h.buf[:h.size], isControl) {
 		return nil
 	}
-	h.from.Reset(h.buf[:h.size])
-	h.text.Reset(&h.from)
-	lines := textproto.NewReader(h.text)
+	r := headReaders.Get().(*headReader) //nolint:forcetypeassert // the pool has nothing else
+	defer headReaders.Put(r)
+	r.from.Reset(h.buf[:h.size])
+	r.text.Reset(&r.from)
+	lines := textproto.NewReader(r.text)
 	first, err := lines.ReadLine()
 	if err != nil {
 		return nil

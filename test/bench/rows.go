@@ -191,5 +191,5 @@ func rows() []row {
 			flags:   room("1000", "64", "--room-prefix", "deep:bench-", "--duration", "8s", "--stalled", "1000", "--stall", "8s"),
 			figures: figuresOfS(),
 		},
-	}, resumeRows(), publishRows(), idleRows())
+	}, resumeRows(), publishRows(), idleRows(), hostileRows())
 }

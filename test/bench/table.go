@@ -187,6 +187,7 @@ func writeDetails(w io.Writer, results []result) error {
 		"A row with much of it shows how the service does when it gets no processor, and little else.\n\n")
 	writeAgainstRaw(&b, results)
 	writePublishes(&b, results)
+	writeSieges(&b, results)
 	for _, r := range results {
 		if r.row.run != nil {
 			fmt.Fprintf(&b, "    %-20s make bench-table ROWS='%s'\n", r.row.name, r.row.name)

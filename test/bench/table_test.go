@@ -91,6 +91,9 @@ func TestRows(t *testing.T) {
 		if strings.HasPrefix(r.name, "P ") {
 			m.published = make([]publishes, 2*len(publishWays))
 		}
+		if strings.HasPrefix(r.name, "X ") {
+			m.siege, m.first = &siege{ends: map[string]int{goneSilently: foes}}, []bench.Report{{Usage: m.Usage}}
+		}
 		for range r.first {
 			m.first = append(m.first, bench.Report{Usage: m.Usage, Stalled: m.Stalled})
 		}
@@ -183,7 +186,7 @@ func TestChoose(t *testing.T) {
 		want   string
 	}{
 		"all": {"", "B1 B2(64) B2(8) raw hot raw cold C D unary ephemeral D unary stored D stream ephemeral D stream stored F H S " +
-			"G ring one room G ring 1000 rooms G log one room G log 1000 rooms P R1 P R3 A A' A' tokens A TLS E E tokens"},
+			"G ring one room G ring 1000 rooms G log one room G log 1000 rooms P R1 P R3 A A' A' tokens A TLS E E tokens X nothing X half request X slow request X no token X half frame X deaf X byte by byte"},
 		"some":    {"B2, F", "B2(64) B2(8) F"},
 		"a pair":  {"raw cold,C", "raw cold C"},
 		"one":     {"D stream stored", "D stream stored"},

@@ -131,6 +131,7 @@ type measurement struct {
 
 	resumed   *resumed    // of the rows of sockets that come back
 	published []publishes // of the rows of publishing
+	siege     *siege      // of the rows of hostile clients
 }
 
 // reports are those of all its runs.
@@ -180,6 +181,11 @@ func (w *workshop) load(ctx context.Context, r *row, flags []string, idle *[]tim
 			return err
 		}
 	}
+	return w.bench(ctx, s, r, flags, report)
+}
+
+// bench puts a load on the first of the running nodes.
+func (w *workshop) bench(ctx context.Context, s *service, r *row, flags []string, report *bench.Report) error {
 	at := s.nodes[0].addrs
 	url := "http://" + at.HTTP
 	if r.tls {

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bufio"
+	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -30,7 +32,7 @@ func (s *server) open(t testing.TB, query string) webSocket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience + *exhausted))
 	if _, err := conn.Write([]byte("GET /v1/ws" + query + " HTTP/1.1\r\nHost: " + s.HTTP + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")); err != nil {
 		t.Fatal(err)
@@ -65,6 +67,8 @@ func limited(t testing.TB, files string, args ...string) *server {
 	}, args...)
 }
 
+var exhausted = flag.Duration("exhausted", 0, "how long TestDescriptorsRunOut leaves a node without descriptors")
+
 // TestDescriptorsRunOut: sockets leave the node the descriptors that it needs to store
 // messages. When others take those too the node lives, its sockets stay and receive what
 // needs no file, and new ones are told to come later. Once there are descriptors again
@@ -72,7 +76,7 @@ func limited(t testing.TB, files string, args ...string) *server {
 func TestDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	config := write(t, "c.yaml", "namespaces:\n  eph:\n    history: {size: 0}\n")
-	s := limited(t, "300", "--dev", "--data-dir", t.TempDir(), "--config", config)
+	s := limited(t, "300", "--dev", "--ping-interval", "5m", "--data-dir", t.TempDir(), "--config", config)
 	conn, err := grpc.NewClient(s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -80,10 +84,14 @@ func TestDescriptorsRunOut(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	publisher := roomcastv1.NewPublishServiceClient(conn)
 	first := s.open(t, "?room=hello&room=eph:hello")
+	send := func(room, text string) error {
+		request := &roomcastv1.PublishRequest{Room: room, Payload: &roomcastv1.PublishRequest_Text{Text: text}}
+		_, err := publisher.Publish(bounded(t), request)
+		return err
+	}
 	publish := func(room, text string) {
 		t.Helper()
-		request := &roomcastv1.PublishRequest{Room: room, Payload: &roomcastv1.PublishRequest_Text{Text: text}}
-		if _, err := publisher.Publish(bounded(t), request); err != nil {
+		if err := send(room, text); err != nil {
 			t.Fatal(err)
 		}
 		first.shows(t, text)
@@ -108,7 +116,16 @@ func TestDescriptorsRunOut(t *testing.T) {
 	for range 10 {
 		s.wantRefused(t)
 	}
-	publish("eph:hello", "without descriptors")
+	stored := 0
+	s.whileExhausted(t, func(second int) {
+		publish("eph:hello", fmt.Sprintf("without descriptors %d.", second))
+		text := fmt.Sprintf("stored without descriptors %d.", second)
+		if err := send("hello", text); err == nil { // else its publisher knows
+			first.shows(t, text)
+			stored++
+		}
+	})
+	t.Logf("%d messages were stored without descriptors", stored)
 
 	for _, c := range idle {
 		_ = c.Close()
@@ -117,12 +134,31 @@ func TestDescriptorsRunOut(t *testing.T) {
 		_ = w.Close()
 	}
 	nodetest.Eventually(t, patience, "a socket is let in again", func() bool {
-		return s.open(t, "").answer.StatusCode == http.StatusSwitchingProtocols
+		w := s.open(t, "")
+		defer func() { _ = w.Close() }()
+		return w.answer.StatusCode == http.StatusSwitchingProtocols
 	})
 	publish("hello", "when there are some again")
 	must(t, "pub", "--grpc-addr", s.GRPC, "hello", "over another connection")
 	first.shows(t, "over another connection")
+	_ = first.Close() // else the drain waits for it
 	s.stop()
+}
+
+// whileExhausted does something at least once, and once a second for as long as the flag
+// says; new sockets are refused meanwhile.
+func (s *server) whileExhausted(t testing.TB, do func(second int)) {
+	t.Helper()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	until := time.Now().Add(*exhausted)
+	for second := 0; second == 0 || time.Now().Before(until); second++ {
+		if second > 0 {
+			<-tick.C
+		}
+		s.wantRefused(t)
+		do(second)
+	}
 }
 
 // fill opens sockets until one is refused.

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// caller is a connection that has said nothing yet.
+func (w *world) caller() net.Conn {
+	w.t.Helper()
+	conn, err := w.listener.dial(w.t.Context(), "", "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// TestHandshakeTimeout: whoever does not ask in time is closed without a word, however
+// busy it is.
+func TestHandshakeTimeout(t *testing.T) {
+	t.Parallel()
+	whole := request()
+	tests := map[string]struct {
+		sent  string
+		every time.Duration // a byte each; 0 = all at once
+	}{
+		"nothing":                 {},
+		"half a socket's request": {sent: whole[:len(whole)/2]},
+		"another half request":    {sent: "GET /health HTTP/1.1\r\nHost:"},
+		"byte by byte":            {sent: whole, every: handshakeTimeout / 20},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, guests, func(w *world) {
+				t := w.t
+				conn := w.caller()
+				took := since(t)
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					step := len(test.sent)
+					if test.every > 0 {
+						step = 1
+					}
+					for data := test.sent; data != ""; data = data[step:] {
+						if _, err := conn.Write([]byte(data[:step])); err != nil {
+							return
+						}
+						<-time.After(test.every)
+					}
+				}()
+				if data, err := io.ReadAll(conn); len(data) > 0 || err != nil {
+					t.Errorf("got %q, %v, want the end", data, err)
+				}
+				took(handshakeTimeout)
+				<-sent
+			})
+		})
+	}
+}
+
+// TestSlowHandshake: a request may come byte by byte, if it is whole in time.
+func TestSlowHandshake(t *testing.T) {
+	t.Parallel()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		conn := w.caller()
+		whole := request("X-Padding: " + strings.Repeat("x", maxHead/2))
+		for _, b := range []byte(whole) {
+			if _, err := conn.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(handshakeTimeout / time.Duration(2*len(whole)))
+		}
+		var answer [12]byte
+		if _, err := io.ReadFull(conn, answer[:]); err != nil || string(answer[:]) != "HTTP/1.1 101" {
+			t.Errorf("got %q, %v", answer, err)
+		}
+		_ = conn.Close()
+	})
+}
+
+// TestUnreadHTTPAnswers: a client that asks and does not read keeps neither goroutine nor
+// descriptor.
+func TestUnreadHTTPAnswers(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/health", "/v1/ws", "/nothing"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, nil, func(w *world) {
+				t := w.t
+				conn := w.caller()
+				if _, err := conn.Write([]byte("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")); err != nil {
+					t.Fatal(err)
+				}
+				elapse(writeTimeout + sweepTime)
+				var answer [12]byte
+				if n, err := conn.Read(answer[:]); n > 0 || !errors.Is(err, io.EOF) {
+					t.Errorf("got %q, %v, want the end", answer[:n], err)
+				}
+				_ = conn.Close()
+			})
+		})
+	}
+}
