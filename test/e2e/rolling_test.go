@@ -8,8 +8,8 @@ import (
 )
 
 // TestRollingRestart restarts three nodes one after the other under load: no client
-// misses anything or moves more than twice, and no call fails. `make rolling` does the
-// same with 9,000 sockets and looks at the pace too.
+// misses anything, and no call fails. `make rolling` does the same with 9,000 sockets
+// and looks at the pace and at how often clients move too.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	report, err := rolling.Roll(t.Context(), rolling.Config{
