@@ -198,6 +198,7 @@ func (w *losing) leaves(t *testing.T, node, reason string) (leaves []string) {
 type stalls struct{ worst atomic.Int64 }
 
 func watchForStalls(t *testing.T) *stalls {
+	t.Helper()
 	s := &stalls{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
