@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// endSubject is where a node writes to find out where a log ends.
-func endSubject(namespace string) string { return pubPrefix + namespace + ".~.end" }
+// endSubject is where a node writes to find out where a log ends. It has a token more
+// than a room's, so that it does not pass for one.
+func endSubject(namespace string) string { return pubPrefix + namespace + ".~.end.0" }
 
 // isAbove reports whether a sequence lies above a log's end, which says that the log has
 // lost it. In a cluster a server may take itself for the leader while another leads,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
 	"github.com/roomcast/roomcast/internal/room"
 )
@@ -25,5 +26,24 @@ func TestEndIsProven(t *testing.T) {
 	}
 	if above, err := b.IsAbove(t.Context(), "default", last-1, last+1000); !above || err != nil {
 		t.Errorf("above the end: %t, %v", above, err)
+	}
+}
+
+// What is stored to find the end is no room's message, which a smaller history would drop.
+func TestEndIsNoRoom(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	if above, err := b.IsAbove(t.Context(), "default", 1, 1000); !above || err != nil {
+		t.Fatalf("above the end: %t, %v", above, err)
+	}
+	if _, err := tryOpen(t, srv.URL, func(c *bus.Config) {
+		c.Policies = policies(t, func(ns map[string]room.Policy) {
+			p := ns["default"]
+			p.History.Size = 10
+			ns["default"] = p
+		})
+	}); err != nil {
+		t.Errorf("a smaller history of an empty log: %v", err)
 	}
 }

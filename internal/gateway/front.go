@@ -40,7 +40,7 @@ type front struct {
 	busy chan struct{} // held by whoever uses a processor for a handshake
 
 	mu       sync.Mutex
-	greeting map[net.Conn]instant // guarded by mu: until when; nil: stopped
+	greeting map[net.Conn]instant // guarded by mu: until when, or never once the request is there; nil: stopped
 	handed   int                  // guarded by mu: open connections of the HTTP server
 	refusing int                  // guarded by mu
 	wg       sync.WaitGroup       // those who greet and refuse; added to under mu
@@ -167,10 +167,12 @@ func (f *front) hasRoomLocked() bool {
 	return limit == 0 || len(f.greeting)+f.handed+f.gw.Connections() < limit
 }
 
-// hand gives a connection to the HTTP server, with the bytes that were read of it.
-func (f *front) hand(conn net.Conn, read []byte) {
+// hand gives a connection to the HTTP server, with the bytes that were read of it. raw is
+// what was accepted.
+func (f *front) hand(raw, conn net.Conn, read []byte) {
 	f.mu.Lock()
 	f.handed++
+	delete(f.greeting, raw)
 	f.mu.Unlock()
 	f.rest.give(&replayConn{Conn: conn, head: read, overTLS: f.tls != nil, gone: sync.OnceFunc(func() {
 		f.mu.Lock()
@@ -211,7 +213,7 @@ func (f *front) watch() {
 	for f.rest.wait(sweepTime) {
 		f.mu.Lock()
 		for conn, by := range f.greeting {
-			if f.gw.now() >= by {
+			if by != never && f.gw.now() >= by {
 				_ = conn.Close()
 				delete(f.greeting, conn)
 			}

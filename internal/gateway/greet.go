@@ -8,12 +8,20 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 )
 
-// greet reads a connection's first request and serves it, or hands it on.
+// greet reads a connection's first request and serves it, or hands it on. A panic costs
+// this connection, not the process.
 func (f *front) greet(raw net.Conn) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			f.gw.log.Error("panic", "part", "greeting", "panic", cause, "stack", string(debug.Stack()))
+			_ = raw.Close()
+		}
+	}()
 	s, a, early := f.handshake(raw)
 	if s != nil {
 		s.begin(a.caller, early)
@@ -24,12 +32,12 @@ func (f *front) greet(raw net.Conn) {
 // is what the peer has sent after its request. Else the connection has been handed on, or
 // is closed.
 func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte) {
+	defer f.greeted(raw)
 	conn := raw
 	if f.tls != nil {
 		encrypted, err := f.encrypt(raw)
 		if err != nil {
 			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
-			f.greeted(raw)
 			_ = raw.Close()
 			return nil, nil, nil
 		}
@@ -37,7 +45,7 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 	}
 	h := heads.Get().(*head) //nolint:forcetypeassert // the pool has nothing else
 	defer heads.Put(h)
-	if err := h.read(conn); !f.greeted(raw) || err != nil {
+	if err := h.read(conn); !f.inTime(raw) || err != nil {
 		_ = raw.Close() // gone, or too slow
 		return nil, nil, nil
 	}
@@ -54,18 +62,27 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 			return f.gw.open(conn, a), a, bytes.Clone(h.buf[h.size:h.n])
 		}
 	}
-	f.hand(conn, bytes.Clone(h.buf[:h.n]))
+	f.hand(raw, conn, bytes.Clone(h.buf[:h.n]))
 	return nil, nil, nil
 }
 
-// greeted takes a connection off the list of those that are being greeted. It reports
-// false if it is not there: then it is closed.
-func (f *front) greeted(raw net.Conn) bool {
+// inTime says that a connection's request is there: its clock stops. It reports false if
+// it was too late, or the front is stopped: then the connection is closed.
+func (f *front) inTime(raw net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, there := f.greeting[raw]
-	delete(f.greeting, raw)
+	if there {
+		f.greeting[raw] = never // it counts until somebody else counts it
+	}
 	return there
+}
+
+// greeted takes a connection off the list of those that are being greeted.
+func (f *front) greeted(raw net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.greeting, raw)
 }
 
 // encrypt speaks TLS's handshake.
@@ -124,7 +141,7 @@ func (h *head) read(conn net.Conn) error {
 			h.size = from + end + len(headEnd)
 			return nil
 		}
-		if h.n == len(h.buf) || !h.asksForSocket() {
+		if h.n == len(h.buf) || !h.asksForSocket() || hasBareLF(h.buf[:h.n]) {
 			return nil
 		}
 		if err != nil {
@@ -146,7 +163,7 @@ func (h *head) asksForSocket() bool {
 // request parses what has come. It returns nil for everything that is not quite usual:
 // the HTTP server then judges it.
 func (h *head) request() *http.Request {
-	if h.size == 0 || !h.asksForSocket() || bytes.ContainsFunc(h.buf[:h.size], isControl) {
+	if h.size == 0 || !h.asksForSocket() || hasBareLF(h.buf[:h.size]) || bytes.ContainsFunc(h.buf[:h.size], isControl) {
 		return nil
 	}
 	h.from.Reset(h.buf[:h.size])
@@ -167,6 +184,12 @@ func (h *head) request() *http.Request {
 		Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, RequestURI: target,
 		Proto: proto, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header(header), Host: header["Host"][0],
 	}
+}
+
+// hasBareLF reports whether a line ends without a carriage return, as the HTTP server
+// lets it: such a request may end before headEnd.
+func hasBareLF(b []byte) bool {
+	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte("\r\n"))
 }
 
 // isControl reports whether a rune has no place in a header.

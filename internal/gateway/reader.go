@@ -227,9 +227,14 @@ func (s *session) waitForRoom() bool {
 // meanwhile, so its clock starts again afterwards.
 func (s *session) hold(f func()) {
 	s.held.Store(true)
-	s.gw.workers.block()
+	pooled := s.reader.pooled // else it takes nobody's place: who greets waits for the rooms of the URL
+	if pooled {
+		s.gw.workers.block()
+	}
 	defer func() {
-		s.gw.workers.unblock()
+		if pooled {
+			s.gw.workers.unblock()
+		}
 		s.resumed.Store(int64(s.gw.now()))
 		s.held.Store(false)
 	}()

@@ -23,6 +23,7 @@ const (
 type requests struct {
 	frames    frameReader
 	faulty    bool     // nothing more of the peer counts
+	pooled    bool     // who reads is one of the workers
 	bad       uint8    // malformed requests in a row
 	completed uint64   // messages when stallBy was set
 	seq       Sequence // made by the first publish

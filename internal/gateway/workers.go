@@ -48,11 +48,12 @@ func (w *workers) run() {
 		w.queue[0] = nil
 		w.queue = w.queue[1:]
 		w.mu.Unlock()
+		s.reader.pooled = true
 		s.guard("reader", s.read)
 	}
 }
 
-// block says that a reader is about to wait for this node; unblock, that it goes on.
+// block says that a worker is about to wait for this node; unblock, that it goes on.
 func (w *workers) block() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

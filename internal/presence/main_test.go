@@ -30,8 +30,10 @@ type cluster struct {
 	hearing map[room.Name]map[*func([]byte)]struct{}
 	asks    int
 	tells   int
-	largest int                    // bytes of a part
+	largest int                    // bytes of a part or a question
 	lose    func(from string) bool // a message between nodes; nil = none
+	asking  func(node string)      // one node is asked; nil = nothing happens
+	young   bool                   // nobody knows who is there
 }
 
 // member is one node as the others see it.
@@ -86,7 +88,8 @@ func (quiet) Listen(r *hub.Room) func() {
 func (m *member) Ask(_ context.Context, kind string, question []byte, take func(string, []byte)) (a Attendance) {
 	m.c.mu.Lock()
 	m.c.asks++
-	nodes := slices.Clone(m.c.nodes)
+	m.c.largest = max(m.c.largest, len(question))
+	nodes, young := slices.Clone(m.c.nodes), m.c.young
 	m.c.mu.Unlock()
 	for _, other := range nodes {
 		switch gone, silent := other.state(); {
@@ -97,7 +100,7 @@ func (m *member) Ask(_ context.Context, kind string, question []byte, take func(
 			other.reply(kind, question, func(part []byte) { take(other.node.Name, part) })
 		}
 	}
-	a.Complete = len(a.Missing) == 0
+	a.Complete = len(a.Missing) == 0 && !young
 	return a
 }
 
@@ -106,6 +109,10 @@ func (m *member) AskNode(_ context.Context, node, kind string, question []byte, 
 		if gone, silent := other.state(); other.node.Name == node && !gone && !silent {
 			m.c.mu.Lock()
 			m.c.asks++
+			m.c.largest = max(m.c.largest, len(question))
+			if m.c.asking != nil {
+				m.c.asking(node)
+			}
 			m.c.mu.Unlock()
 			other.reply(kind, question, take)
 			return nil

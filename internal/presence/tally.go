@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"slices"
 
 	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
@@ -11,6 +12,7 @@ const partBytes = 48 << 10
 
 // chunks sends a list in parts.
 type chunks[T any] struct {
+	limit int // bytes of a part; 0 = partBytes
 	send  func([]T)
 	list  []T
 	bytes int
@@ -18,7 +20,7 @@ type chunks[T any] struct {
 
 // add appends an item of about so many bytes.
 func (c *chunks[T]) add(item T, bytes int) {
-	if c.bytes+bytes > partBytes {
+	if c.bytes+bytes > cmp.Or(c.limit, partBytes) {
 		c.flush()
 	}
 	c.list, c.bytes = append(c.list, item), c.bytes+bytes

@@ -128,6 +128,74 @@ func TestStoppedNode(t *testing.T) {
 	})
 }
 
+// A node that is started again while it is asked answers for its new life.
+func TestAnotherLifeAnswers(t *testing.T) {
+	t.Parallel()
+	inCluster(t, func(_ *testing.T, c *cluster, _ *log, want func(...string)) {
+		b := c.nodes[1]
+		b.enter("room", "b1")
+		want("+b1")
+		c.change(func() {
+			b.node.Incarnation = "second of b"
+			c.asking = func(string) { b.node.Incarnation, c.asking = "third of b", nil }
+		})
+		pass(4 * lookEvery)
+		want("-b1 NODE_LOST", "+b1")
+	})
+}
+
+// Who answers at last does not make up for those that nobody knows of.
+func TestSnapshotOfWhoIsYoung(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "a", "b")
+		c.young, c.nodes[1].silent = true, true
+		w := c.nodes[0].Watch("room", (&log{}).tell)
+		defer w.Stop()
+		synctest.Wait()
+		c.change(func() { c.nodes[1].silent = false })
+		pass(lookEvery)
+		var told log
+		again := c.nodes[0].Watch("room", told.tell)
+		defer again.Stop()
+		if diff := cmp.Diff([]string{"[] without []"}, told.take()); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// NATS does not take a question about all the rooms that a node may watch.
+func TestManyRooms(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "a", "b")
+		const rooms = 3000
+		name := func(i int) room.Name { return room.Name(fmt.Sprintf("%0200d", i)) }
+		told := make([]log, rooms)
+		for i := range rooms {
+			w := c.nodes[0].Watch(name(i), told[i].tell)
+			defer w.Stop()
+		}
+		pass(leaseTime + leaseSweep)
+		c.change(func() { c.nodes[1].node.Incarnation = "second of b" })
+		pass(leaseTime + leaseSweep)
+		for i := range rooms {
+			c.nodes[1].enter(name(i), "b")
+		}
+		synctest.Wait()
+		for i := range rooms {
+			if diff := cmp.Diff([]string{"[]", "+b"}, told[i].take()); diff != "" {
+				t.Fatalf("told (-want +got):\n%s", diff)
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.largest > 300<<10 {
+			t.Errorf("a question has %d bytes", c.largest)
+		}
+	})
+}
+
 func TestSnapshotSaysWhoIsMissing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -77,7 +77,8 @@ func (r *watched) begin() {
 	q := &busv1.WatchQuestion{Rooms: []string{string(r.name)}, Snapshot: true}
 	a := ask(r.ctx, r.p, kindWatch, q, func(node string, part *busv1.Watched) { got.add(node, part) })
 	for _, n := range nodes {
-		if s := got.rooms[n.Name][r.name]; s != nil && !slices.Contains(a.Missing, n.Name) {
+		s := got.rooms[n.Name][r.name]
+		if s != nil && !slices.Contains(a.Missing, n.Name) && r.p.lives(n) { // else another life may have answered
 			r.apply(n, s)
 		}
 	}
@@ -213,7 +214,8 @@ func (r *watched) attended(a Attendance) {
 }
 
 func (r *watched) attendedLocked(a Attendance) {
-	r.whole, r.missing = a.Complete || len(a.Missing) > 0, slices.Clone(a.Missing)
+	// With nodes missing it is not told whether there are others: the next renewal tells.
+	r.whole, r.missing = a.Complete, slices.Clone(a.Missing)
 }
 
 // answeredBy notes that a node is not missing any more. The lock is held.

@@ -18,6 +18,10 @@ const (
 	// snapshotTime is how long a node may take for the snapshots that are asked again.
 	// Nobody waits for them, and those of huge rooms take longer than the deadline.
 	snapshotTime = 3 * time.Second
+
+	// questionBytes is about how many bytes of room names a question has at most: NATS
+	// takes messages of 1 MiB.
+	questionBytes = 256 << 10
 )
 
 // watches is the rooms that somebody watches at this node. One goroutine keeps them
@@ -113,13 +117,6 @@ func (w *watches) all() map[room.Name]*watched {
 	return maps.Clone(w.rooms)
 }
 
-// get returns a watched room, or nil.
-func (w *watches) get(name room.Name) *watched {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rooms[name]
-}
-
 // run looks after the watched rooms until there are none.
 func (w *watches) run() {
 	tick := time.NewTicker(lookEvery)
@@ -146,14 +143,19 @@ func (w *watches) run() {
 func (w *watches) look(looks int) {
 	nodes := w.p.cfg.Asker.Nodes()
 	rooms := w.all()
-	unknown := make(map[string][]string) // rooms by node
+	unknown := make(map[string]map[room.Name]*watched) // rooms by node
 	for name, r := range rooms {
 		for _, node := range r.look(nodes) {
-			unknown[node] = append(unknown[node], string(name))
+			if unknown[node] == nil {
+				unknown[node] = make(map[room.Name]*watched)
+			}
+			unknown[node][name] = r
 		}
 	}
-	for node, names := range unknown {
-		w.once(node, func() { w.snapshots(node, names) })
+	for _, n := range nodes {
+		if rooms := unknown[n.Name]; rooms != nil {
+			w.once(n.Name, func() { w.snapshots(n, rooms) })
+		}
 	}
 	if looks%renewEvery == 0 {
 		w.once("", func() { w.renew(rooms) })
@@ -176,48 +178,70 @@ func (w *watches) once(node string, do func()) {
 	})
 }
 
+// questions lists rooms in questions that are small enough.
+func questions(rooms map[room.Name]*watched, snapshot bool) (list []*busv1.WatchQuestion) {
+	names := chunks[string]{limit: questionBytes, send: func(names []string) {
+		list = append(list, &busv1.WatchQuestion{Rooms: names, Snapshot: snapshot})
+	}}
+	for name := range rooms {
+		names.add(string(name), len(name)+4)
+	}
+	names.flush()
+	return list
+}
+
 // snapshots asks one node who is in rooms. One that does not answer is asked again at
 // the next look.
-func (w *watches) snapshots(node string, names []string) {
+func (w *watches) snapshots(n Node, rooms map[room.Name]*watched) {
 	ctx, cancel := context.WithTimeout(w.p.ctx, snapshotTime)
 	defer cancel()
-	at := slices.IndexFunc(w.p.cfg.Asker.Nodes(), func(n Node) bool { return n.Name == node })
-	if at < 0 {
-		return
-	}
-	asked := w.p.cfg.Asker.Nodes()[at]
-	var got answered
-	err := w.p.cfg.Asker.AskNode(ctx, node, kindWatch, w.p.encode(&busv1.WatchQuestion{Rooms: names, Snapshot: true}), func(body []byte) {
-		got.take(w.p, node, body)
-	})
-	if err != nil {
-		w.p.log.Debug("watch", "other", node, "err", err)
-		return
-	}
-	for name, s := range got.rooms[node] {
-		if r := w.get(name); r != nil {
-			r.apply(asked, s)
+	for _, q := range questions(rooms, true) {
+		var got answered
+		err := w.p.cfg.Asker.AskNode(ctx, n.Name, kindWatch, w.p.encode(q), func(body []byte) {
+			got.take(w.p, n.Name, body)
+		})
+		if err != nil {
+			w.p.log.Debug("watch", "other", n.Name, "err", err)
+			return
+		}
+		if !w.p.lives(n) {
+			return // it may be another life that has answered
+		}
+		for name, s := range got.rooms[n.Name] {
+			if r := rooms[name]; r != nil {
+				r.apply(n, s)
+			}
 		}
 	}
 }
 
-// renew keeps all nodes telling, and looks for events that were lost with none after
-// them.
-func (w *watches) renew(rooms map[room.Name]*watched) {
-	q := &busv1.WatchQuestion{}
-	for name := range rooms {
-		q.Rooms = append(q.Rooms, string(name))
-	}
-	a := ask(w.p.ctx, w.p, kindWatch, q, func(node string, part *busv1.Watched) {
-		for _, told := range part.GetRooms() {
-			if r := rooms[room.Name(told.GetRoom())]; r != nil {
-				r.claimed(node, told.GetRow(), told.GetSeq())
-			}
-		}
+// lives reports whether a node is there in the same life still.
+func (p *Presence) lives(n Node) bool {
+	return slices.ContainsFunc(p.cfg.Asker.Nodes(), func(now Node) bool {
+		return now.Name == n.Name && now.Incarnation == n.Incarnation
 	})
-	for _, r := range rooms {
-		r.attended(a)
+}
+
+// renew keeps all nodes telling, and looks for events that were lost with none after
+// them. The questions go out together: a node that does not answer makes each of them
+// wait, and leases are short.
+func (w *watches) renew(rooms map[room.Name]*watched) {
+	var all sync.WaitGroup
+	for _, q := range questions(rooms, false) {
+		all.Go(func() {
+			a := ask(w.p.ctx, w.p, kindWatch, q, func(node string, part *busv1.Watched) {
+				for _, told := range part.GetRooms() {
+					if r := rooms[room.Name(told.GetRoom())]; r != nil {
+						r.claimed(node, told.GetRow(), told.GetSeq())
+					}
+				}
+			})
+			for _, name := range q.GetRooms() {
+				rooms[room.Name(name)].attended(a)
+			}
+		})
 	}
+	all.Wait()
 }
 
 // answered puts the parts of answers together.

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roomcast/roomcast/internal/auth"
+)
+
+// hooked does something before it verifies a token.
+type hooked struct {
+	*auth.Verifier
+	hook func()
+}
+
+func (v *hooked) Verify(token string, now time.Time) (*auth.Caller, error) {
+	v.hook()
+	return v.Verifier.Verify(token, now)
+}
+
+// hook has a gateway's verifier do something first.
+func hook(c *Config, do func()) {
+	v, _ := c.Verifier.(*auth.Verifier)
+	c.Verifier = &hooked{Verifier: v, hook: do}
+}
+
+// TestBareLineFeeds: a request whose lines end as only the HTTP server takes them is
+// served, and nothing of what follows it is taken for a part of it.
+func TestBareLineFeeds(t *testing.T) {
+	t.Parallel()
+	ping := "\x89\x85    a\r\n\r\n" // masked by spaces
+	e := newEdge(t, false, nil)
+	for name, early := range map[string]string{"alone": "", "with an early frame": ping} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := e.ask(t, e.dial(t), strings.ReplaceAll(request(), "\r\n", "\n")+early)
+			if a.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("status %d: %s", a.StatusCode, a.body)
+			}
+			if early == "" {
+				return
+			}
+			pong := make([]byte, 7)
+			if _, err := io.ReadFull(a.buf, pong); err != nil || string(pong) != "\x8A\x05A-*-*" {
+				t.Errorf("got %q, %v, want the pong", pong, err)
+			}
+		})
+	}
+}
+
+// TestGreetedCount: a connection counts also while its request is judged.
+func TestGreetedCount(t *testing.T) {
+	t.Parallel()
+	const limit = 2
+	judged, goOn := make(chan struct{}), make(chan struct{})
+	e := newEdge(t, false, func(c *Config) {
+		c.MaxConnections = limit
+		hook(c, func() {
+			judged <- struct{}{}
+			<-goOn
+		})
+	})
+	for range limit {
+		conn := e.dial(t)
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := conn.Write([]byte(request("Authorization: Bearer " + token(t, "ann", time.Hour)))); err != nil {
+			t.Fatal(err)
+		}
+		<-judged
+	}
+	a := e.ask(t, e.dial(t), request())
+	close(goOn)
+	if a.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("status %d with the limit reached, want 503", a.StatusCode)
+	}
+}
+
+// TestPanicWhileGreeting costs the connection, and neither the process nor a place.
+func TestPanicWhileGreeting(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, false, func(c *Config) {
+		c.MaxConnections = 1
+		hook(c, func() { panic("broken") })
+	})
+	conn := e.dial(t)
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write([]byte(request("Authorization: Bearer x"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+		t.Errorf("got %q, %v, want the end", got, err)
+	}
+	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("status %d after a panic, want a socket", a.StatusCode)
+	}
+	if !strings.Contains(e.logs.String(), "broken") {
+		t.Errorf("the panic was not logged")
+	}
+}
