@@ -47,6 +47,7 @@ type member struct {
 	// guarded by cluster.mu
 	node   Node
 	gone   bool // nobody hears it
+	left   bool // it is not there any more, and what it told is still under way
 	silent bool // it answers nothing
 }
 
@@ -144,7 +145,7 @@ func (m *member) Nodes() (list []Node) {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
 	for _, other := range m.c.nodes {
-		if !other.gone {
+		if !other.gone && !other.left {
 			list = append(list, other.node)
 		}
 	}

@@ -21,7 +21,7 @@ type Count struct {
 func (p *Presence) Count(ctx context.Context, name room.Name) Count {
 	var t tally
 	a := ask(ctx, p, kindCount, &busv1.CountQuestion{Room: string(name)}, func(_ string, c *busv1.Count) { t.merge(c) })
-	return Count{Connections: t.connections, Users: len(t.users), Attendance: a}
+	return Count{Connections: t.connections, Users: t.distinct(), Attendance: a}
 }
 
 // Receipt counts who was in a room, and is not the excluded user, when its node took a
@@ -31,7 +31,7 @@ func (p *Presence) Receipt(ctx context.Context, name room.Name, id, excluded str
 	var t tally
 	q := &busv1.ReceiptQuestion{Room: string(name), Id: id, ExcludeUser: excluded}
 	a := ask(ctx, p, kindReceipt, q, func(_ string, c *busv1.Count) { t.merge(c) })
-	return Count{Connections: t.connections, Users: len(t.users), Attendance: a}
+	return Count{Connections: t.connections, Users: t.distinct(), Attendance: a}
 }
 
 // MemberPage is a page of a room's members.
@@ -100,7 +100,7 @@ func (p *Presence) Rooms(ctx context.Context, q RoomsQuery) RoomPage {
 	for _, name := range names[:min(q.Limit, len(names))] {
 		page.Last = name
 		if t := counts[name]; t.connections > 0 { // else the last one has just gone
-			page.Rooms = append(page.Rooms, RoomCount{Name: name, Connections: t.connections, Users: len(t.users)})
+			page.Rooms = append(page.Rooms, RoomCount{Name: name, Connections: t.connections, Users: t.distinct()})
 		}
 	}
 	return page
@@ -207,6 +207,6 @@ func (p *Presence) Brief(ctx context.Context, name room.Name) *Event {
 	for _, m := range page.Members {
 		t.add(m.User)
 	}
-	e.Connections, e.Users = t.connections, len(t.users)
+	e.Connections, e.Users = t.connections, t.distinct()
 	return e
 }

@@ -2,8 +2,7 @@ package presence
 
 import (
 	"cmp"
-	"hash/fnv"
-	"maps"
+	"slices"
 
 	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 )
@@ -36,48 +35,50 @@ func (c *chunks[T]) flush() {
 }
 
 // userHash stands for a user where users are counted: who is on several nodes counts
-// once, and no name travels.
+// once, and no name travels. It is FNV-1a.
 func userHash(user string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(user)) // never fails
-	return h.Sum64()
+	h := uint64(14695981039346656037)
+	for i := range len(user) {
+		h = (h ^ uint64(user[i])) * 1099511628211
+	}
+	return h
 }
 
 // tally counts sockets and distinct users.
 type tally struct {
 	connections int
-	users       map[uint64]struct{}
+	users       []uint64 // their hashes, some more than once
 }
 
 func (t *tally) add(user string) {
 	t.connections++
-	t.hash(userHash(user))
-}
-
-func (t *tally) hash(user uint64) {
-	if t.users == nil {
-		t.users = make(map[uint64]struct{})
-	}
-	t.users[user] = struct{}{}
+	t.users = append(t.users, userHash(user))
 }
 
 // merge takes what another node has counted.
 func (t *tally) merge(c *busv1.Count) {
 	t.connections += int(c.GetConnections())
-	for _, user := range c.GetUsers() {
-		t.hash(user)
-	}
+	t.users = append(t.users, c.GetUsers()...)
+}
+
+// distinct leaves each user once, and says how many they are. To sort is cheaper than a
+// map, and a map of hashes would grow again and again.
+func (t *tally) distinct() int {
+	slices.Sort(t.users)
+	t.users = slices.Compact(t.users)
+	return len(t.users)
 }
 
 // parts calls send with the tally in parts of at most partBytes; at least once.
 func (t *tally) parts(send func(*busv1.Count)) {
+	t.distinct()
 	part := &busv1.Count{Connections: uint32(t.connections)} //nolint:gosec // a node has fewer
-	for user := range maps.Keys(t.users) {
-		if len(part.Users) == partBytes/8 {
+	for users := range slices.Chunk(t.users, partBytes/8) {
+		if part.Users != nil {
 			send(part)
 			part = &busv1.Count{}
 		}
-		part.Users = append(part.Users, user)
+		part.Users = users
 	}
 	send(part)
 }

@@ -91,7 +91,7 @@ func TestLostNode(t *testing.T) {
 		c.nodes[2].enter("room", "c1")
 		want("+b1", "+c1")
 		c.change(func() { b.gone = true })
-		pass(lookEvery)
+		pass(2 * lookEvery)
 		want("-b1 NODE_LOST")
 		b.enter("room", "b2")
 		pass(time.Minute)
@@ -107,6 +107,22 @@ func TestLostNode(t *testing.T) {
 
 		// A node that is there and does not answer has lost nobody.
 		c.change(func() { b.silent = true })
+		pass(time.Minute)
+		want()
+	})
+}
+
+// A node that stops says who leaves, and that it goes: which of the two is heard first is
+// chance.
+func TestStoppedNode(t *testing.T) {
+	t.Parallel()
+	inCluster(t, func(_ *testing.T, c *cluster, _ *log, want func(...string)) {
+		last := c.nodes[1].enter("room", "b1")
+		want("+b1")
+		c.change(func() { c.nodes[1].left = true })
+		pass(lookEvery)
+		last.Close()
+		want("-b1 CLOSED")
 		pass(time.Minute)
 		want()
 	})

@@ -47,6 +47,7 @@ type view struct {
 	stale       bool                   // needs a snapshot
 	early       []*busv1.PresenceEvents
 	claim       uint64 // the node says that it has told so many
+	gone        bool   // the last look did not find the node
 }
 
 func newWatched(p *Presence, name room.Name) *watched {
@@ -248,6 +249,8 @@ func (r *watched) look(nodes []Node) (unknown []string) {
 	for name, v := range r.views {
 		at := slices.IndexFunc(nodes, func(n Node) bool { return n.Name == name })
 		switch {
+		case at < 0 && !v.gone:
+			v.gone = true // what it has told may still be under way
 		case at < 0:
 			r.lost(v)
 			delete(r.views, name)
@@ -259,6 +262,7 @@ func (r *watched) look(nodes []Node) (unknown []string) {
 	}
 	for _, n := range nodes {
 		v := r.view(n.Name)
+		v.gone = false
 		v.stale = v.stale || v.seq < v.claim
 		if v.stale {
 			unknown = append(unknown, n.Name)

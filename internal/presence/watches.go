@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	lookEvery  = 500 * time.Millisecond // who is there is looked at so often
-	renewEvery = 4                      // looks between two renewals: three in a lease
+	lookEvery  = 250 * time.Millisecond // who is there is looked at so often
+	renewEvery = 8                      // looks between two renewals: three in a lease
 
 	// snapshotTime is how long a node may take for the snapshots that are asked again.
 	// Nobody waits for them, and those of huge rooms take longer than the deadline.
@@ -55,7 +55,7 @@ type Watch struct {
 
 // Watch tells what happens in a room from now on: a snapshot, joins, leaves, until
 // [Watch.Stop]. An event that tell does not take, by returning false, is dropped with all
-// that follow, and a snapshot comes half a second later, and again until it is taken: a
+// that follow, and a snapshot comes a quarter of a second later, and again until it is taken: a
 // slow listener costs no backlog. tell is called one event at a time, with a lock held: it
 // must not block and not call back.
 func (p *Presence) Watch(name room.Name, tell func(*Event) bool) *Watch {

@@ -26,7 +26,16 @@ type programs struct{ roomcast, nats string }
 
 var built programs
 
-func TestMain(m *testing.M) { nodetest.Main(m, buildPrograms) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == crowdCommand {
+		if err := crowdProcess(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	nodetest.Main(m, buildPrograms)
+}
 
 // buildPrograms builds the program as `make build` does, so that both share the
 // build cache, and the nats-server of the version that go.mod names.

@@ -3,131 +3,93 @@ package e2e
 import (
 	"flag"
 	"fmt"
-	"net/http"
-	"sync"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
-	"github.com/roomcast/roomcast/internal/auth"
 )
 
-var presenceSockets = flag.Int("presence-sockets", 3000, "sockets of BenchmarkPresence, in all; each needs a descriptor here")
+var presenceSockets = flag.Int("presence-sockets", 1000, "sockets on each of the nodes of BenchmarkPresence")
 
-// BenchmarkPresence is what questions cost on three nodes in processes of their own with
-// -presence-sockets sockets in all, each of another user, all in one room and 30 in
-// another: the time that a caller waits.
+// BenchmarkPresence is what questions cost on three nodes in processes of their own, with
+// the sockets in further ones, each of another user, all in one room and 30 in another:
+// the time that a caller waits, and the processor time of the nodes together.
 //
-//	go test -run '^$' -bench Presence ./test/e2e -presence-sockets 15000
+//	go test -run '^$' -bench Presence -benchtime 200x ./test/e2e -presence-sockets 10000
 func BenchmarkPresence(b *testing.B) {
 	_, nats := startNATS(b)
-	var nodes []*server
-	for i := range 3 {
-		nodes = append(nodes, serveOn(b, fmt.Sprint("n", i+1), nats))
-	}
-	crowd(b, nodes)
+	nodes, _ := crowdedNodes(b, nats, 3, *presenceSockets)
 	ask := nodes[0].asker(b)
-	ask.wholes(b, "all", *presenceSockets)
+	ask.wholes(b, "all", 3**presenceSockets)
 	ask.wholes(b, "thirty", 30)
 	for _, name := range []string{"thirty", "all"} {
-		for how, call := range map[string]func() (bool, error){
-			"GetRoom": func() (bool, error) {
-				r, err := ask.GetRoom(b.Context(), &roomcastv1.GetRoomRequest{Room: name})
-				return r.GetComplete(), err
-			},
-			"ListMembers": func() (bool, error) {
-				r, err := ask.ListMembers(b.Context(), &roomcastv1.ListMembersRequest{Room: name})
-				return r.GetComplete(), err
-			},
-			"receipt": func() (bool, error) {
-				r, err := ask.Publish(b.Context(), &roomcastv1.PublishRequest{Room: name, Receipt: true})
-				return r.GetReceipt().GetComplete(), err
-			},
-			"publish": func() (bool, error) {
-				_, err := ask.Publish(b.Context(), &roomcastv1.PublishRequest{Room: name})
-				return true, err
-			},
-			"GetUser": func() (bool, error) {
-				r, err := ask.GetUser(b.Context(), &roomcastv1.GetUserRequest{User: "user 7"})
-				return r.GetComplete() && len(r.GetConnections()) == 1, err
-			},
-		} {
-			b.Run(fmt.Sprintf("%s/room=%s", how, name), func(b *testing.B) {
-				incomplete := 0
-				for b.Loop() {
-					complete, err := call()
-					if err != nil {
-						b.Fatal(err)
-					}
-					if !complete {
-						incomplete++
-					}
-				}
-				b.ReportMetric(float64(incomplete), "incomplete")
-			})
+		calls := questions(b, ask, name)
+		for _, how := range slices.Sorted(maps.Keys(calls)) {
+			b.Run(fmt.Sprintf("%s/room=%s", how, name), func(b *testing.B) { measureCalls(b, nodes, calls[how]) })
 		}
 	}
 }
 
-// crowd opens the sockets, each of a user of its own, and reads what they get.
-func crowd(b *testing.B, nodes []*server) {
+// measureCalls reports one kind of question, asked one after the other.
+func measureCalls(b *testing.B, nodes []*server, call func() (complete bool, err error)) {
 	b.Helper()
-	var dialled, reading sync.WaitGroup
-	next := make(chan int)
-	failed := make(chan error, 1)
-	for range 16 {
-		dialled.Go(func() {
-			for i := range next {
-				conn, err := crowdSocket(nodes[i%len(nodes)], i)
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-					continue
-				}
-				reading.Go(func() {
-					for {
-						if _, _, err := conn.NextReader(); err != nil {
-							return
-						}
-					}
-				})
-				b.Cleanup(func() { _ = conn.Close() })
-			}
-		})
-	}
-	b.Cleanup(reading.Wait) // after all are closed
-	for i := range *presenceSockets {
-		next <- i
-	}
-	close(next)
-	dialled.Wait()
-	select {
-	case err := <-failed:
+	if _, err := call(); err != nil { // what is done once is not measured
 		b.Fatal(err)
-	default:
 	}
+	var waits []time.Duration
+	incomplete := 0
+	was := uses(b, nodes)
+	for b.Loop() {
+		began := time.Now()
+		complete, err := call()
+		waits = append(waits, time.Since(began))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !complete {
+			incomplete++
+		}
+	}
+	b.StopTimer()
+	now := uses(b, nodes)
+	slices.Sort(waits)
+	micros := func(d time.Duration) float64 { return float64(d) / 1e3 }
+	b.ReportMetric(micros(waits[len(waits)/2]), "p50-µs")
+	b.ReportMetric(micros(waits[len(waits)*99/100]), "p99-µs")
+	b.ReportMetric((now.cpu-was.cpu)/float64(len(waits))*1e6, "node-cpu-µs/op")
+	b.ReportMetric(float64(incomplete), "incomplete")
 }
 
-func crowdSocket(s *server, i int) (*websocket.Conn, error) {
-	token, err := auth.Mint([]byte("roomcast-development-key-public-and-insecure"), auth.Claims{
-		User: fmt.Sprint("user ", i), Rooms: map[string][]string{"*": {auth.RightSubscribe}}, Expires: time.Now().Add(time.Hour),
-	})
-	if err != nil {
-		return nil, err
+// questions are the calls about a room.
+func questions(b *testing.B, ask asker, name string) map[string]func() (complete bool, err error) {
+	b.Helper()
+	ctx := b.Context()
+	calls := map[string]func() (bool, error){
+		"GetRoom": func() (bool, error) {
+			r, err := ask.GetRoom(ctx, &roomcastv1.GetRoomRequest{Room: name})
+			return r.GetComplete(), err
+		},
+		"ListMembers": func() (bool, error) {
+			r, err := ask.ListMembers(ctx, &roomcastv1.ListMembersRequest{Room: name, PageSize: 100})
+			return r.GetComplete() && len(r.GetMembers()) >= 30, err
+		},
 	}
-	url := "ws://" + s.HTTP + "/v1/ws?room=all"
-	if i < 30 {
-		url += "&room=thirty"
+	if name == "all" { // a publish there is mostly deliveries
+		calls["GetUser"] = func() (bool, error) {
+			r, err := ask.GetUser(ctx, &roomcastv1.GetUserRequest{User: "user 7"})
+			return r.GetComplete() && len(r.GetConnections()) == 1, err
+		}
+		return calls
 	}
-	dialer := websocket.Dialer{ReadBufferSize: 256, WriteBufferSize: 256}
-	conn, resp, err := dialer.Dial(url, http.Header{"Authorization": {"Bearer " + token}})
-	if err != nil {
-		return nil, err
+	calls["publish"] = func() (bool, error) {
+		_, err := ask.Publish(ctx, &roomcastv1.PublishRequest{Room: name})
+		return true, err
 	}
-	_ = resp.Body.Close() // it is empty
-	return conn, nil
+	calls["publish with receipt"] = func() (bool, error) {
+		r, err := ask.Publish(ctx, &roomcastv1.PublishRequest{Room: name, Receipt: true})
+		return r.GetReceipt().GetComplete() && r.GetReceipt().GetConnections() == 30, err
+	}
+	return calls
 }

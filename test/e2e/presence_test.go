@@ -6,13 +6,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -181,93 +178,14 @@ func (w *watcher) members() []string {
 	return slices.Sorted(maps.Keys(w.there))
 }
 
+func (w *watcher) size() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.there)
+}
+
 func (w *watcher) left() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Sorted(slices.Values(w.leaves))
-}
-
-// A node that stands still for two seconds has lost nobody, and is named as missing
-// meanwhile. One that is killed is gone from every answer, and each of its members leaves
-// once. One that is stopped says so itself.
-func TestNodeLost(t *testing.T) {
-	t.Parallel()
-	const sockets = 300
-	_, nats := startNATS(t)
-	nodes := []*server{serveOn(t, "n1", nats), serveOn(t, "n2", nats), serveOn(t, "n3", nats)}
-	staying, watch := nodes[0].asker(t), (*watcher)(nil)
-	nodes[0].member(t).ask("subscribe", "a")
-	nodes[1].member(t).ask("subscribe", "a")
-	var lost []string
-	for range sockets {
-		m := nodes[2].member(t)
-		m.ask("subscribe", "a")
-		lost = append(lost, m.connection+" NODE_LOST")
-	}
-	slices.Sort(lost)
-	staying.wholes(t, "a", sockets+2)
-	watch = nodes[0].watcher(t, "a")
-	if got := len(watch.members()); got != sockets+2 {
-		t.Fatalf("the watch begins with %d members", got)
-	}
-
-	nodes[2].signal(syscall.SIGSTOP)
-	resumed := time.After(2 * time.Second)
-	nodetest.Eventually(t, patience, "n3 stands still", func() bool {
-		r, err := staying.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{Room: "a"})
-		return err == nil && !r.GetComplete()
-	})
-	for name, call := range map[string]func() ([]string, bool, error){
-		"GetRoom": func() ([]string, bool, error) {
-			r, err := staying.GetRoom(bounded(t), &roomcastv1.GetRoomRequest{Room: "a"})
-			return r.GetMissingNodes(), r.GetComplete(), err
-		},
-		"ListMembers": func() ([]string, bool, error) {
-			r, err := staying.ListMembers(bounded(t), &roomcastv1.ListMembersRequest{Room: "a"})
-			return r.GetMissingNodes(), r.GetComplete(), err
-		},
-		"receipt": func() ([]string, bool, error) {
-			r, err := staying.Publish(bounded(t), &roomcastv1.PublishRequest{Room: "a", Receipt: true})
-			return r.GetReceipt().GetMissingNodes(), r.GetReceipt().GetComplete(), err
-		},
-	} {
-		missing, complete, err := call()
-		if err != nil || complete || !slices.Equal(missing, []string{"n3"}) {
-			t.Errorf("%s with n3 standing still: missing %v, complete %t, %v", name, missing, complete, err)
-		}
-	}
-	<-resumed
-	nodes[2].signal(syscall.SIGCONT)
-	staying.wholes(t, "a", sockets+2)
-	if got := watch.left(); len(got) > 0 {
-		t.Errorf("%d left while a node stood still: %s", len(got), got[0])
-	}
-
-	began := time.Now()
-	nodes[2].kill()
-	staying.wholes(t, "a", 2)
-	t.Logf("gone from answers after %s", time.Since(began).Round(10*time.Millisecond))
-	nodetest.Eventually(t, patience, "all have left", func() bool { return len(watch.left()) >= sockets })
-	t.Logf("all leaves told after %s", time.Since(began).Round(10*time.Millisecond))
-
-	began = time.Now()
-	nodes[1].stop()
-	t.Logf("drained in %s", time.Since(began).Round(10*time.Millisecond))
-	staying.wholes(t, "a", 1)
-	nodetest.Eventually(t, patience, "the last one has left", func() bool { return len(watch.left()) > sockets })
-	got := watch.left()
-	var others []string
-	got = slices.DeleteFunc(got, func(leave string) bool {
-		other := !strings.HasSuffix(leave, " NODE_LOST")
-		if other {
-			others = append(others, leave)
-		}
-		return other
-	})
-	if diff := cmp.Diff(lost, got); diff != "" {
-		t.Errorf("leaves of the lost node (-want +got):\n%s", diff)
-	}
-	if len(others) != 1 || !strings.HasSuffix(others[0], " CLOSED") {
-		t.Errorf("leaves of the stopped node: %v", others)
-	}
 }
