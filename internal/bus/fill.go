@@ -156,6 +156,8 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 		case !head.IsZero():
 		case len(f.msgs) > 0: // the room goes on just before what is left
 			head = room.Position{Epoch: f.from.Epoch, Seq: f.msgs[0].Position.Seq - 1}
+		case f.upTo > f.from.Seq: // the log has nothing of the hole, which is all that the gap hides
+			head = room.Position{Epoch: f.from.Epoch, Seq: f.upTo}
 		default:
 			head = f.from
 		}
