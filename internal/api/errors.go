@@ -109,7 +109,7 @@ func classify(err error) *room.Error {
 	case errors.Is(err, context.Canceled):
 		return room.Errorf(room.Canceled, room.ReasonCanceled, "the call was canceled")
 	case status.Code(err) == codes.Unimplemented:
-		return room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "this method is not built yet")
+		return room.Errorf(room.Unimplemented, room.ReasonUnimplemented, "this node does not serve the method")
 	}
 	return room.AsError(err)
 }

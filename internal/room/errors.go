@@ -21,7 +21,7 @@ const (
 	Deadline                    // no answer in time; the outcome is unknown
 	OutOfRange                  // a position that the log cannot prove
 	Precondition                // the state of the room forbids it
-	Unimplemented               // not built yet
+	Unimplemented               // not served by this node
 	Canceled                    // the caller went away
 	NotFound                    // what is named is not there
 )

@@ -151,7 +151,7 @@ func TestGrpcurlRefusals(t *testing.T) {
 		"bad token":          {"nonsense", "", `{"room":"a","text":"x"}`, unauthenticated, "TOKEN_INVALID", ""},
 		"another room":       {orders, "", `{"room":"users:1","text":"x"}`, permissionDenied, "FORBIDDEN", ""},
 		"another service":    {reader, "", `{"room":"a","text":"x"}`, permissionDenied, "FORBIDDEN", ""},
-		"not built yet":      {backend, "roomcast.v1.PresenceService/ListMembers", `{"room":"a"}`, permissionDenied, "FORBIDDEN", ""},
+		"another group":      {backend, "roomcast.v1.PresenceService/ListMembers", `{"room":"a"}`, permissionDenied, "FORBIDDEN", ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
