@@ -259,7 +259,7 @@ func (a *asks) serve(kind string, msg *nats.Msg, busy chan struct{}) {
 	case <-a.bus.ctx.Done():
 		return
 	}
-	a.bus.wg.Go(func() {
+	a.bus.spawn(func() {
 		defer func() { <-busy }()
 		ctx, cancel := context.WithTimeout(a.bus.ctx, time.Duration(ask.GetWithinMs())*time.Millisecond)
 		defer cancel()

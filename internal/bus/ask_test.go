@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,5 +194,26 @@ func TestTellAndHear(t *testing.T) {
 		if text != fmt.Sprint(i) {
 			t.Fatalf("number %d is %s", i, text)
 		}
+	}
+}
+
+// A question that comes while a node closes begins nothing that Close would not wait for.
+func TestClosedAnswersNothing(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	var answers atomic.Int64
+	if err := b.Answer("echo", func(context.Context, []byte, func([]byte)) { answers.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	for range 100 {
+		if err := b.HearQuestion("echo"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Close() // waits again
+	if n := answers.Load(); n > 0 {
+		t.Errorf("%d of 100 questions were answered after Close", n)
 	}
 }

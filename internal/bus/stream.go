@@ -175,7 +175,7 @@ func (b *Bus) makeAgain(s *logStream) {
 	}
 	b.log.Error("the log is gone, making an empty one; every subscriber of the namespace gets RESET",
 		"stream", s.name, "namespace", s.policy.Namespace)
-	b.wg.Go(func() {
+	b.spawn(func() {
 		err := b.tryEnsure(b.ctx, s, b.streamConfig(s))
 		s.mu.Lock()
 		s.making = false
