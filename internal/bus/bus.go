@@ -60,7 +60,6 @@ type Bus struct {
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
-	ends    chan struct{} // bounds messages that find a log's end
 	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
@@ -84,7 +83,6 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
 		fills:   make(chan struct{}, 64),
-		ends:    make(chan struct{}, 1),
 		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}

@@ -54,6 +54,9 @@ type logStream struct {
 	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
 	canary canary // guarded by mu
 
+	proof   *proof // guarded by mu: that nobody has sent yet; nil if nobody asks where the log ends
+	proving bool   // guarded by mu: proveEnds runs
+
 	seen     atomic.Uint64 // the highest sequence of the epoch that is known to have been stored
 	renewing atomic.Bool   // it is being given another epoch
 
