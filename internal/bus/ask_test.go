@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
 	"github.com/roomcast/roomcast/internal/room"
@@ -112,6 +114,39 @@ func TestAskHalfAnswered(t *testing.T) {
 	answers, missing := ask(t, a, "echo", false)
 	if !slices.Equal(missing, []string{"b"}) || !slices.Contains(answers, "b: one") {
 		t.Errorf("answers %q, missing %q", answers, missing)
+	}
+}
+
+// Who answered with a part that got lost on the way is missing, as who did not answer.
+func TestAskLostPart(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	a := open(t, srv.URL, named("a"))
+	echoes(t, a, "a")
+	nc := srv.Connect(t)
+	send := func(subject string, m proto.Message) {
+		body, err := proto.Marshal(m)
+		if err == nil {
+			err = nc.Publish(subject, body)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := nc.Subscribe("rc.ctl.ask.echo", func(ask *nats.Msg) {
+		send(ask.Reply, &busv1.Answer{Node: "x", Incarnation: "i", Part: []byte("one")})
+		send(ask.Reply, &busv1.Answer{Node: "x", Incarnation: "i", Part: []byte("three"), Last: true, Parts: 3})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send("rc.ctl.hb", &busv1.Heartbeat{Node: "x", Incarnation: "i", Since: time.Now().UnixNano()})
+	eventuallyNames(t, a, "a x")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	who := a.Ask(ctx, "echo", nil, func(string, []byte) {})
+	if who.Complete || !slices.Equal(who.Missing, []string{"x"}) {
+		t.Errorf("complete=%t, missing %q; want x to be missing", who.Complete, who.Missing)
 	}
 }
 
