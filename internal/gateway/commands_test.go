@@ -17,7 +17,7 @@ import (
 // connection reads a welcome and returns the socket's id.
 func (w *world) connection(user string) string {
 	w.t.Helper()
-	list := w.gw.Sessions(user)
+	list := w.sessions(user)
 	if len(list) != 1 {
 		w.t.Fatalf("%q has %d sockets, want one", user, len(list))
 	}
@@ -301,7 +301,7 @@ func TestSessionsAfter(t *testing.T) {
 		}
 		for _, in := range []room.Name{"", "a"} {
 			var want, got []string
-			for _, s := range w.gw.Sessions("") {
+			for _, s := range w.sessions("") {
 				if in == "" || len(s.Rooms) == 1 {
 					want = append(want, s.User+" "+s.Connection)
 				}

@@ -190,8 +190,7 @@ func (m *member) Hear(_ context.Context, name room.Name, heard func([]byte)) (fu
 	}, nil
 }
 
-func (m *member) Connections() int          { return 0 }
-func (m *member) SocketsOf(string) []Socket { return nil }
+func (m *member) Connections() int { return 0 }
 
 // change changes what happens between the nodes.
 func (c *cluster) change(how func()) {

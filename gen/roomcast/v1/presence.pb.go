@@ -679,7 +679,10 @@ type GetUserResponse struct {
 	// False if a live node did not answer.
 	Complete bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
 	// The nodes that did not answer.
-	MissingNodes  []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	MissingNodes []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	// There are more connections than a response may hold, about 2 MiB or 10,000 of them.
+	// ConnectionService.ListConnections lists all.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +736,13 @@ func (x *GetUserResponse) GetMissingNodes() []string {
 		return x.MissingNodes
 	}
 	return nil
+}
+
+func (x *GetUserResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // WatchRoomRequest names the room to watch.
@@ -1065,11 +1075,12 @@ const file_roomcast_v1_presence_proto_rawDesc = "" +
 	"connection\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05rooms\x18\x03 \x03(\tR\x05rooms\x128\n" +
-	"\tconnected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\x91\x01\n" +
+	"\tconnected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\xa5\x01\n" +
 	"\x0fGetUserResponse\x12=\n" +
 	"\vconnections\x18\x01 \x03(\v2\x1b.roomcast.v1.UserConnectionR\vconnections\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12#\n" +
-	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\"&\n" +
+	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"&\n" +
 	"\x10WatchRoomRequest\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\"\xab\x03\n" +
 	"\x11WatchRoomResponse\x12E\n" +
