@@ -128,6 +128,7 @@ func (l *leases) run() {
 		case <-l.news:
 			l.flush()
 		case now := <-tick.C:
+			l.flush() // it may be the end
 			if l.sweep(now) {
 				return
 			}

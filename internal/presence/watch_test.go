@@ -146,6 +146,7 @@ func TestStoppedNodeTellsInOrder(t *testing.T) {
 		synctest.Wait()
 		first.Close()
 		go b.Close()
+		pass(2 * renewEvery * lookEvery) // it answers that it tells nothing any more
 		want()
 		close(held)
 		want("+b2", "-b1 CLOSED")

@@ -231,6 +231,9 @@ func (r *watched) answeredBy(node string) {
 // claimed compares what a node says it has told with what was heard. What is under way
 // has until the next look.
 func (r *watched) claimed(node string, row, seq uint64) {
+	if row == 0 {
+		return // it is going: what it still tells counts
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.view(node)
