@@ -50,9 +50,9 @@ type front struct {
 	short bool     // descriptors have run out; as spare
 }
 
-// Serve takes connections from a listener until server is closed or the listener
-// fails, with TLS if config is not nil. It closes the listener. server must have
-// [Gateway.Handler]. The error is server's.
+// Serve takes connections from a listener until server is closed, with TLS if config is
+// not nil. It closes the listener. server must have [Gateway.Handler]. The error is
+// server's.
 func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Server) error {
 	f := &front{
 		gw: g, lis: lis, rest: newHandover(lis),
@@ -69,22 +69,19 @@ func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Serve
 	server.ConnContext = noteTLS
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(f.rest) }()
-	err := f.accept()
+	f.accept()
 	f.stop()
-	if closed := <-served; err == nil {
-		err = closed
-	}
-	return err
+	return <-served
 }
 
-// accept takes connections until the listener is closed; then it returns nil.
-func (f *front) accept() error {
+// accept takes connections until the listener is closed.
+func (f *front) accept() {
 	backoff := acceptBackoff
 	for {
 		conn, err := f.lis.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err == nil:
 			backoff = acceptBackoff
 			f.take(conn)
@@ -93,7 +90,7 @@ func (f *front) accept() error {
 		default:
 			f.gw.log.Warn("no connection was accepted, trying again", "err", err, "pause", backoff.String())
 			if !f.rest.wait(backoff) {
-				return nil
+				return
 			}
 			backoff = min(2*backoff, acceptPause)
 		}
