@@ -15,7 +15,7 @@ const fillPatience = 2 * time.Second
 // message has named, or to the log's end if upTo is 0; upTo at the head only proves
 // the head. Live messages wait meanwhile.
 func (s *shard) fill(lr *liveRoom, upTo uint64) {
-	lr.state = filling
+	lr.state, lr.doubted = filling, false // reading from the head proves it
 	head := lr.head
 	if upTo > head.Seq {
 		s.bus.cfg.Metrics.Holes.Inc()
@@ -118,7 +118,7 @@ func (s *shard) readHoleOnce(ctx context.Context, lr *liveRoom, f *filler, at *r
 			*at = page.Last
 		}
 		if !page.More {
-			return at.Seq >= f.upTo || f.gap != "", nil
+			return at.Seq >= f.upTo || f.gap != "" && s.isGone(ctx, lr, f.upTo), nil
 		}
 		if f.gap == "" && len(f.msgs) > 0 {
 			part := filler{from: f.from, msgs: f.msgs}
@@ -145,6 +145,7 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 		return
 	}
 	lr.stop = nil
+	s.proved(lr)
 	if lr.head != f.from { // the log was replaced meanwhile: what was read is of the old one
 		lr.dirty = true
 		s.settle(lr)

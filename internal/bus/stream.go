@@ -193,11 +193,13 @@ func (b *Bus) makeAgain(s *logStream) {
 	})
 }
 
-// applyLimits updates a stream whose limits are not the policy's.
+// applyLimits updates a stream whose limits are not the policy's, or that has fewer
+// replicas than configured.
 func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
 	have := info.Config
 	changes := limitChanges(have, want)
-	if len(changes) == 0 {
+	fewer := have.Replicas < want.Replicas
+	if len(changes) == 0 && !fewer {
 		return nil
 	}
 	shrinks := want.MaxMsgsPerSubject < have.MaxMsgsPerSubject || want.MaxAge < have.MaxAge || want.MaxBytes < have.MaxBytes
@@ -206,8 +208,14 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 			strings.Join(changes, ", "))
 	}
 	have.MaxMsgsPerSubject, have.MaxAge, have.MaxBytes, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize
-	have.Metadata = maps.Clone(have.Metadata)
-	have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
+	if len(changes) > 0 {
+		have.Metadata = maps.Clone(have.Metadata)
+		have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
+	}
+	if fewer { // more than configured stay: an operator may have added them by hand
+		changes = append(changes, fmt.Sprintf("replicas %d to %d", have.Replicas, want.Replicas))
+		have.Replicas = want.Replicas
+	}
 	if _, err := b.js.UpdateStream(ctx, have); err != nil {
 		return err
 	}
