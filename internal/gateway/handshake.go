@@ -13,7 +13,7 @@ type handshakeFault struct {
 }
 
 // checkHandshake judges a request by RFC 6455 §4.2.1 before anything else is looked
-// at. It is stricter than the upgrader, which takes a body, HTTP/1.0 and two keys.
+// at: then there is one key.
 func checkHandshake(r *http.Request) *handshakeFault {
 	keys := r.Header["Sec-Websocket-Key"]
 	switch {

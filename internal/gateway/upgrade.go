@@ -61,12 +61,9 @@ func (g *Gateway) judge(r *http.Request) (*admission, *refusal) {
 		e := room.AsError(err)
 		return nil, &refusal{http.StatusUnauthorized, e.Reason, e.Msg}
 	}
-	answer, err := switching(r, subprotocol)
-	if err != nil {
-		return nil, &refusal{http.StatusBadRequest, room.ReasonHandshake, err.Error()}
-	}
 	return &admission{
-		format: format, remote: g.proxies.clientAddr(r), queries: query["room"], caller: caller, answer: answer,
+		format: format, remote: g.proxies.clientAddr(r), queries: query["room"], caller: caller,
+		answer: switching(r.Header["Sec-Websocket-Key"][0], subprotocol),
 	}, nil
 }
 
