@@ -109,3 +109,45 @@ func TestUnreadHTTPAnswers(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswerWaits: the answer to a handshake goes out with those of the rooms that it
+// names, unless they let wait for them.
+func TestAnswerWaits(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		target string
+		opens  time.Duration // the room, after so long; 0 = never
+		want   time.Duration // until the answer
+	}{
+		"no room":                {target: "/v1/ws"},
+		"a room":                 {target: "/v1/ws?room=a", opens: answerWithin / 2, want: answerWithin / 2},
+		"a room that is delayed": {target: "/v1/ws?room=a", opens: 2 * answerWithin, want: answerWithin},
+		"a room that is not":     {target: "/v1/ws?room=a", want: answerWithin},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			silent := func(c *Config, b *bus) {
+				guests(c, b)
+				b.silent = true
+			}
+			inBubble(t, silent, func(w *world) {
+				conn, began := w.caller(), time.Now()
+				if _, err := conn.Write([]byte(request("GET " + test.target + " HTTP/1.1"))); err != nil {
+					w.t.Fatal(err)
+				}
+				if test.opens > 0 {
+					time.AfterFunc(test.opens, func() { w.bus.set(func() { w.bus.rooms["a"].Opened(at(start)) }) })
+				}
+				var answer [12]byte
+				if _, err := io.ReadFull(conn, answer[:]); err != nil || string(answer[:]) != "HTTP/1.1 101" {
+					w.t.Errorf("got %q, %v", answer, err)
+				}
+				if took := time.Since(began); took != test.want {
+					w.t.Errorf("the answer took %v, want %v", took, test.want)
+				}
+				_ = conn.Close()
+			})
+		})
+	}
+}
