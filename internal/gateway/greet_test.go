@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // caller is a connection that has said nothing yet.
@@ -149,5 +154,53 @@ func TestAnswerWaits(t *testing.T) {
 				_ = conn.Close()
 			})
 		})
+	}
+}
+
+// TestParseHeader: what counts as usual is read as the HTTP server reads it.
+func TestParseHeader(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		lines string
+		usual bool
+	}{
+		"none":                 {"", true},
+		"one":                  {"Host: a\r\n", true},
+		"case":                 {"hOsT: a\r\nsec-websocket-key: b\r\n", true},
+		"twice":                {"A: 1\r\nB: 2\r\na: 3\r\nA: 4\r\n", true},
+		"blanks and colons":    {"A:\t 1: 2 \t\r\nB:\r\n", true},
+		"beyond ASCII":         {"A: \u00e4\xff\r\n", true},
+		"no colon":             {"A\r\n", false},
+		"no name":              {": a\r\n", false},
+		"goes on":              {"A: 1\r\n 2\r\n", false},
+		"a blank before colon": {"A : 1\r\n", false},
+		"odd name":             {"A!: 1\r\n", false},
+		"a carriage return":    {"A: 1\r2\r\n", false},
+		"a line feed":          {"A: 1\n2\r\n", false},
+		"a NUL":                {"A: \x00\r\n", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := parseHeader(test.lines)
+			if (got != nil) != test.usual {
+				t.Fatalf("got %v, want it usual: %v", got, test.usual)
+			}
+			want, err := textproto.NewReader(bufio.NewReader(strings.NewReader(test.lines + "\r\n"))).ReadMIMEHeader()
+			if test.usual && (err != nil || !cmp.Equal(http.Header(want), got)) {
+				t.Errorf("got %v, want %v, %v", got, want, err)
+			}
+		})
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	text := request("GET /v1/ws?room=a HTTP/1.1", "Sec-WebSocket-Protocol: roomcast.v1.json", "Authorization: Bearer "+strings.Repeat("x", 300))
+	h := &head{buf: []byte(text), n: len(text), size: len(text)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if h.request() == nil {
+			b.Fatal("it is not usual")
+		}
 	}
 }
