@@ -16,22 +16,24 @@ const (
 	joinBatches = 2    // that are under way at once
 	joinBackoff = 50 * time.Millisecond
 
-	// joinPace is the time from one batch to the next: most of a batch's cost does not
-	// depend on how many rooms it has, so in a storm they are let gather. A room that is
-	// opened alone does not wait.
+	// joinPace is the time from a batch to the next one of the same log: most of a batch's
+	// cost does not depend on how many rooms it has, so in a storm they are let gather.
+	// After a room that came alone nobody waits.
 	joinPace = 5 * time.Millisecond
 )
 
-// joiner begins to hear the rooms of one log, or those that have none: all that wait
-// while a batch is under way are the next. A log that does not answer holds up its
-// own rooms only.
+// joiner begins to hear the rooms of one log, or those that have none. Those that come
+// while a batch is being opened, or soon after, are the next one. A log that does not
+// answer holds up its own rooms only.
 type joiner struct {
 	bus    *Bus       // static
 	stream *logStream // static; nil for ephemeral rooms
 
-	mu      sync.Mutex
-	waiting []*liveRoom
-	batches int // under way
+	mu        sync.Mutex // guards what follows
+	waiting   []*liveRoom
+	gathering bool      // somebody is about to take the next batch
+	due       time.Time // when it may be taken
+	opening   int       // batches under way
 }
 
 func (b *Bus) joinerOf(lr *liveRoom) *joiner {
@@ -46,44 +48,58 @@ func (j *joiner) add(rooms ...*liveRoom) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.waiting = append(j.waiting, rooms...)
-	if j.batches < joinBatches {
-		j.batches++
+	j.startLocked()
+}
+
+// startLocked sees that somebody takes the next batch, if there is one. The lock is held.
+func (j *joiner) startLocked() {
+	if len(j.waiting) > 0 && !j.gathering && j.opening < joinBatches {
+		j.gathering = true
 		j.bus.wg.Go(j.run)
 	}
 }
 
-// next takes the next batch; none ends the goroutine that asks.
-func (j *joiner) next() []*liveRoom {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	n := min(len(j.waiting), joinBatch)
-	if n == 0 {
-		j.batches--
-		j.waiting = nil
-		return nil
-	}
-	batch := j.waiting[:n:n]
-	j.waiting = j.waiting[n:]
-	return batch
-}
-
+// run opens the next batch.
 func (j *joiner) run() {
-	for batch := j.next(); batch != nil; batch = j.next() {
-		began := time.Now()
-		var rooms []*joining
-		for _, lr := range batch {
-			if !lr.gone.Load() {
-				rooms = append(rooms, &joining{lr: lr})
-			}
+	var rooms []*joining
+	for _, lr := range j.gather() {
+		if !lr.gone.Load() {
+			rooms = append(rooms, &joining{lr: lr})
 		}
-		if len(rooms) == 0 {
-			continue
-		}
+	}
+	if len(rooms) > 0 {
 		if err := j.open(rooms); err != nil {
 			j.again(rooms, err)
 		}
-		j.bus.wait(time.Until(began.Add(joinPace)))
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.opening--
+	j.startLocked()
+}
+
+// gather takes a batch once it is due.
+func (j *joiner) gather() []*liveRoom {
+	j.mu.Lock()
+	due := j.due
+	j.mu.Unlock()
+	if pause := time.Until(due); pause > 0 {
+		j.bus.wait(pause)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := min(len(j.waiting), joinBatch)
+	batch := j.waiting[:n:n]
+	if j.waiting = j.waiting[n:]; len(j.waiting) == 0 {
+		j.waiting = nil // its array is the batch's
+	}
+	if n > 1 {
+		j.due = time.Now().Add(joinPace)
+	}
+	j.gathering = false
+	j.opening++
+	j.startLocked()
+	return batch
 }
 
 // joining is a room on its way.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"net"
@@ -133,18 +132,10 @@ func (h *head) done() {
 	}
 }
 
-// headReader reads the lines of a request that is there.
-type headReader struct {
-	from bytes.Reader
-	text *bufio.Reader // reads from
-}
-
-// headReaders are those of who parses just now.
-var headReaders = sync.Pool{New: func() any { return &headReader{text: bufio.NewReaderSize(nil, maxHead)} }} //nolint:gochecknoglobals // a pool
-
 const (
 	socketTarget = "GET /v1/ws"
-	headEnd      = "\r\n\r\n"
+	lineEnd      = "\r\n"
+	headEnd      = lineEnd + lineEnd
 )
 
 // read reads until the request is there or is another one than for a WebSocket.
@@ -183,41 +174,62 @@ func (h *head) asksForSocket() bool {
 // request parses what has come. It returns nil for everything that is not quite usual:
 // the HTTP server then judges it.
 func (h *head) request() *http.Request {
-	if h.size == 0 || !h.asksForSocket() || hasBareLF(h.buf[:h.size]) || bytes.ContainsFunc(h.buf[:h.size], isControl) {
+	if h.size == 0 || !h.asksForSocket() {
 		return nil
 	}
-	r := headReaders.Get().(*headReader) //nolint:forcetypeassert // the pool has nothing else
-	defer headReaders.Put(r)
-	r.from.Reset(h.buf[:h.size])
-	r.text.Reset(&r.from)
-	lines := textproto.NewReader(r.text)
-	first, err := lines.ReadLine()
-	if err != nil {
-		return nil
-	}
+	first, lines, _ := strings.Cut(string(h.buf[:h.size-len(lineEnd)]), lineEnd)
 	target, proto, _ := strings.Cut(strings.TrimPrefix(first, "GET "), " ")
-	header, err := lines.ReadMIMEHeader()
-	if err != nil || strings.Contains(target, "\r") || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
+	header := parseHeader(lines)
+	if hasControl(target) || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
 		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil || header["Expect"] != nil {
 		return nil
-	}
-	for name := range header {
-		if strings.Contains(name, " ") { // also before its colon
-			return nil
-		}
 	}
 	path, query, _ := strings.Cut(target, "?")
 	return &http.Request{
 		Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, RequestURI: target,
-		Proto: proto, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header(header), Host: header["Host"][0],
+		Proto: proto, ProtoMajor: 1, ProtoMinor: 1, Header: header, Host: header["Host"][0],
 	}
+}
+
+// parseHeader reads lines of a usual header; nil if one of them is not.
+func parseHeader(lines string) http.Header {
+	n := strings.Count(lines, lineEnd)
+	header, values := make(http.Header, n), make([]string, n)
+	for i := range values {
+		var line string
+		line, lines, _ = strings.Cut(lines, lineEnd)
+		name, value, found := strings.Cut(line, ":")
+		if !found || name == "" || strings.ContainsFunc(name, isUnusual) || hasControl(value) {
+			return nil
+		}
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		values[i] = textproto.TrimString(value)
+		if before := header[key]; before != nil {
+			header[key] = append(before, values[i])
+		} else {
+			header[key] = values[i : i+1 : i+1]
+		}
+	}
+	return header
+}
+
+// isUnusual reports whether a rune is none of a usual header's name.
+func isUnusual(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
 }
 
 // hasBareLF reports whether a line ends without a carriage return, as the HTTP server
 // lets it: such a request may end before headEnd.
 func hasBareLF(b []byte) bool {
-	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte("\r\n"))
+	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte(lineEnd))
 }
 
-// isControl reports whether a rune is not usual in a header.
-func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' || r == 0x7F }
+// hasControl reports whether a part of a line has a byte that is not usual there.
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == 0x7F {
+			return true
+		}
+	}
+	return false
+}

@@ -23,23 +23,34 @@ const (
 	bytesPerSec    = 1 << 20
 	bytesBurst     = 4 << 20
 	maxBadRequests = 3 // in a row; then 4400
+
+	// answerWithin is how long the answer to a handshake waits for the rooms that it
+	// names: mostly one write has all.
+	answerWithin = 20 * time.Millisecond
 )
 
 // readBuffers are the buffers of those who read just now.
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }} //nolint:gochecknoglobals // a pool
 
-// readFirst lets the socket in and begins to read it. The first signal makes the flusher
-// answer the handshake, and the socket's clocks run.
+// readFirst lets the socket in and begins to read it. Its first turn, which no signal
+// asks for, makes the flusher answer the handshake, and the socket's clocks run.
 func (s *session) readFirst(caller *auth.Caller, early []byte) {
 	s.reader.frames.maxMessage = s.maxMessage()
 	s.reader.rate = budget{left: framesBurst, at: s.since}
 	s.reader.bytes = budget{left: bytesBurst, at: s.since}
+	turn := func() { s.flusher.push(task{session: s}) }
+	late := time.AfterFunc(answerWithin, turn)
 	if caller != nil && s.welcome(caller) {
 		s.subscribeQueries()
 	}
-	s.signal()
+	if late.Stop() {
+		turn()
+	}
 	if len(early) > 0 && !s.take(early) {
 		s.readEnded()
+		return
+	}
+	if s.in == io.Reader(s.parking) && s.rest() == nil {
 		return
 	}
 	s.read()
@@ -63,12 +74,8 @@ func (s *session) read() {
 			break
 		}
 		if s.parking != nil && s.drained(n, err) {
-			s.reading.Store(false)
-			if err = s.parking.park(); err == nil {
+			if err = s.rest(); err == nil {
 				return
-			}
-			if !s.reading.CompareAndSwap(false, true) {
-				return // it was told at the same time
 			}
 		}
 		if err != nil {
@@ -77,6 +84,17 @@ func (s *session) read() {
 		}
 	}
 	s.readEnded()
+}
+
+// rest parks the socket: another one reads it from now on, once there is something. After
+// an error whoever has called it still does.
+func (s *session) rest() error {
+	s.reading.Store(false)
+	err := s.parking.park()
+	if err != nil && !s.reading.CompareAndSwap(false, true) {
+		return nil // it was told at the same time
+	}
+	return err
 }
 
 // drained reports whether a read found the end of what is there.

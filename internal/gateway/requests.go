@@ -189,14 +189,15 @@ func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Posit
 	return nil
 }
 
-// beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
+// beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held. The
+// flusher is told last, so that what the cursor has missed goes out with the answer.
 func (s *session) beginLocked(id uint32, c *hub.Cursor, pos room.Position) {
 	s.rooms.putLocked(c)
-	name := c.Room()
-	s.reply(&roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
-		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(name), Position: pos.String()},
-	}})
+	s.out.push(wire.ServerFrame(s.format, &roomcastv1.ServerFrame{Id: id, Frame: &roomcastv1.ServerFrame_Subscribed_{
+		Subscribed: &roomcastv1.ServerFrame_Subscribed{Room: string(c.Room()), Position: pos.String()},
+	}}))
 	c.Start()
+	s.signal()
 }
 
 // join waits for the room's place in the log.

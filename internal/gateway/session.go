@@ -67,6 +67,7 @@ func newSession(g *Gateway, conn net.Conn, a *admission) *session {
 		flusher: g.nextFlusher(),
 	}
 	s.reading.Store(true) // by begin
+	s.queued.Store(true)  // by readFirst
 	s.w.index, s.w.pingAt = notFlushed, s.since.add(g.cfg.PingInterval)
 	return s
 }

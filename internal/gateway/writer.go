@@ -82,26 +82,26 @@ func (s *session) turn(now time.Time) (more bool) {
 	if at := s.gw.instant(now); s.pingDue(at) {
 		s.ping(at)
 	}
-	s.sendControl()
 	var end *closing
 	w.active, end = s.out.take(w.active)
+	if end == nil {
+		more = s.serve(now) // its first write takes the answers along
+	}
+	s.sendControl()
 	if end != nil {
 		s.finish(*end, s.gw.instant(now))
-	} else {
-		more = s.serve(now)
 	}
 	s.reclock()
 	return more
 }
 
 // Deliver is hop 5: it writes, in one call, what a room's cursor is behind by, as far
-// as the peer takes it. The answers that wait come first.
+// as the peer takes it. The answers that wait come first, in the same call.
 func (s *session) Deliver(c *hub.Cursor, frames [][]byte) int {
 	defer s.guardFlusher()
-	if s.out.waiting.Load() {
-		s.sendControl()
-	}
-	if s.w.full || s.w.closing || c.Left() {
+	control := s.takeControl()
+	if s.w.full || s.w.closing || c.Left() { // asked after the answers were taken: one may say so
+		s.putControl(control, nil)
 		return 0
 	}
 	size := 0
@@ -111,7 +111,10 @@ func (s *session) Deliver(c *hub.Cursor, frames [][]byte) int {
 			break
 		}
 	}
-	return s.put(frames)
+	if len(control) == 0 {
+		return s.put(frames)
+	}
+	return s.putControl(control, frames)
 }
 
 // put writes frames and returns how many the socket has taken. The rest of one that
@@ -158,21 +161,33 @@ func (s *session) sendUnsent() {
 }
 
 // sendControl writes the control frames that wait.
-func (s *session) sendControl() {
-	w := &s.w
-	if w.full || w.closed {
-		return
+func (s *session) sendControl() { s.putControl(s.takeControl(), nil) }
+
+// takeControl returns the control frames that are to be written now, in the flusher's
+// scratch.
+func (s *session) takeControl() [][]byte {
+	f := s.flusher
+	f.control = f.control[:0]
+	if !s.w.full && !s.w.closed {
+		f.control = s.out.takeControl(f.control)
+	}
+	return f.control
+}
+
+// putControl writes control frames from takeControl, and frames after them. It returns how
+// many of the frames the socket has taken; what it has not of the control frames is kept.
+func (s *session) putControl(control, frames [][]byte) (taken int) {
+	if len(control) == 0 {
+		return 0
 	}
 	f := s.flusher
-	f.control = s.out.takeControl(f.control[:0])
-	if len(f.control) == 0 {
-		return
-	}
-	taken := s.put(f.control)
-	for _, frame := range f.control[taken:] {
-		w.unsent = append(w.unsent, frame...)
+	f.control = append(control, frames...)
+	taken = s.put(f.control)
+	for ; taken < len(control); taken++ {
+		s.w.unsent = append(s.w.unsent, control[taken]...)
 	}
 	clear(f.control)
+	return taken - len(control)
 }
 
 // serve gives turns to the cursors that need them, at most maxFrames in all. Rooms
