@@ -181,7 +181,7 @@ func (h *head) request() *http.Request {
 	target, proto, _ := strings.Cut(strings.TrimPrefix(first, "GET "), " ")
 	header := parseHeader(lines)
 	if hasControl(target) || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
-		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil {
+		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil || header["Expect"] != nil {
 		return nil
 	}
 	path, query, _ := strings.Cut(target, "?")
@@ -224,10 +224,10 @@ func hasBareLF(b []byte) bool {
 	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte(lineEnd))
 }
 
-// hasControl reports whether a part of a line has a byte that has no place there.
+// hasControl reports whether a part of a line has a byte that is not usual there.
 func hasControl(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7F {
+		if c := s[i]; c < ' ' || c == 0x7F {
 			return true
 		}
 	}
