@@ -168,7 +168,7 @@ func TestParseHeader(t *testing.T) {
 		"one":                  {"Host: a\r\n", true},
 		"case":                 {"hOsT: a\r\nsec-websocket-key: b\r\n", true},
 		"twice":                {"A: 1\r\nB: 2\r\na: 3\r\nA: 4\r\n", true},
-		"blanks and colons":    {"A:\t 1: 2 \t\r\nB:\r\n", true},
+		"blanks and colons":    {"A:  1: 2 \r\nB:\r\n", true},
 		"beyond ASCII":         {"A: \u00e4\xff\r\n", true},
 		"no colon":             {"A\r\n", false},
 		"no name":              {": a\r\n", false},
@@ -177,6 +177,7 @@ func TestParseHeader(t *testing.T) {
 		"odd name":             {"A!: 1\r\n", false},
 		"a carriage return":    {"A: 1\r2\r\n", false},
 		"a line feed":          {"A: 1\n2\r\n", false},
+		"a tab":                {"A: 1\t2\r\n", false},
 		"a NUL":                {"A: \x00\r\n", false},
 	}
 	for name, test := range tests {
