@@ -118,7 +118,7 @@ func (s *shard) readHoleOnce(ctx context.Context, lr *liveRoom, f *filler, at *r
 			*at = page.Last
 		}
 		if !page.More {
-			return at.Seq >= f.upTo || f.gap != "", nil
+			return at.Seq >= f.upTo || f.gap != "" && s.isGone(ctx, lr, f.upTo), nil
 		}
 		if f.gap == "" && len(f.msgs) > 0 {
 			part := filler{from: f.from, msgs: f.msgs}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -57,5 +58,31 @@ func TestGapOfAHoleThatIsGone(t *testing.T) {
 				t.Errorf("told (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A log was replaced, and the first message of the new one comes before the command that
+// tells the rooms: it waits, and the room's place is looked at.
+func TestMessageOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	told := &teller{}
+	ctx, cancel := context.WithCancel(t.Context())
+	b := &Bus{ctx: ctx, log: slog.New(slog.DiscardHandler), cfg: Config{Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}}
+	s := newShard(b)
+	stream := &logStream{name: "RC_default", epoch: "new"}
+	lr := &liveRoom{
+		subject: "a", sink: told, log: roomLog{name: "a", stream: stream}, state: ready,
+		head: room.Position{Epoch: "old", Seq: 3, Check: 7},
+	}
+	s.rooms["a"] = lr
+	s.next(lr, liveMsg{msg: &room.Message{Room: "a", Position: room.Position{Epoch: "new", Seq: 5, Check: 9}}, last: 3})
+	cancel()
+	b.wg.Wait()
+	s.resetStream(stream, logInfo{epoch: "new", first: 1, last: 5})
+	if diff := cmp.Diff([]string{"RESET to 5"}, told.told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	if len(lr.buf) != 1 {
+		t.Errorf("%d messages wait, want 1", len(lr.buf))
 	}
 }

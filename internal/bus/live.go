@@ -228,10 +228,14 @@ func (s *shard) hold(lr *liveRoom, live liveMsg) {
 }
 
 // next applies the rule of the log to the newest message of a ready room: at or
-// below the head it is a duplicate, behind a hole it waits, else it is delivered.
+// below the head it is a duplicate, behind a hole or of another log it waits, else it
+// is delivered.
 func (s *shard) next(lr *liveRoom, live liveMsg) {
 	p := live.msg.Position
 	switch {
+	case p.Epoch != lr.head.Epoch: // the log was replaced: the fill finds what to tell
+		s.hold(lr, live)
+		s.fill(lr, lr.head.Seq)
 	case p.Seq == lr.head.Seq && p.Check == lr.head.Check:
 		s.bus.cfg.Metrics.BusDuplicates.Inc()
 	case p.Seq <= lr.head.Seq:

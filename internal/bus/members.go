@@ -147,7 +147,7 @@ func (m *members) prove(now time.Time) {
 		return
 	}
 	m.change(func() {
-		if m.lost == lost {
+		if m.lost.Equal(lost) {
 			m.lost, m.hello = time.Time{}, true
 			m.settled = now.Add(helloTime)
 		}

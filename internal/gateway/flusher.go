@@ -109,7 +109,7 @@ func (f *flusher) run() {
 
 // turn gives one turn, and another one later to who has more.
 func (f *flusher) turn(t task) {
-	more := false
+	var more bool
 	if t.part != nil {
 		more = f.lane.Walk(t.part, time.Now())
 	} else {

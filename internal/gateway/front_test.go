@@ -83,7 +83,7 @@ func TestPanicWhileGreeting(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, false, func(c *Config) {
 		c.MaxConnections = 1
-		hook(c, func() { panic("broken") })
+		hook(c, func() { panic("broken") }) //nolint:forbidigo // what is tested
 	})
 	conn := e.dial(t)
 	defer func() { _ = conn.Close() }()

@@ -90,7 +90,7 @@ func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
 	below := &recordConn{Conn: raw}
 	defer below.leave()
 	conn := tls.Server(below, f.tls)
-	return conn, conn.Handshake()
+	return conn, conn.Handshake() //nolint:noctx // the sweep closes the connection
 }
 
 // pace lets few handshakes use a processor at a time: from the hello of the client until

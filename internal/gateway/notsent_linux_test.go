@@ -14,7 +14,7 @@ func TestLimitUnsent(t *testing.T) {
 	a := e.ask(t, e.dial(t), request())
 	_ = a.next(t)
 	for _, s := range e.gw.roster.all() {
-		raw, err := s.conn.(*net.TCPConn).SyscallConn()
+		raw, err := s.conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // the edge has no other
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,7 @@ func (p *poller) await(fd int, s *session) error {
 	}
 	event := unix.EpollEvent{Events: p.events | unix.EPOLLONESHOT, Fd: int32(fd)} //nolint:gosec // a descriptor
 	var err error
-	if ctl := p.raw.Control(func(epfd uintptr) { err = unix.EpollCtl(int(epfd), op, fd, &event) }); ctl != nil { //nolint:gosec // a descriptor
+	if ctl := p.raw.Control(func(epfd uintptr) { err = unix.EpollCtl(int(epfd), op, fd, &event) }); ctl != nil {
 		return fmt.Errorf("epoll: %w", ctl)
 	}
 	if err != nil {
@@ -135,7 +135,7 @@ func (p *poller) run() {
 		n := 0
 		err := p.raw.Read(func(epfd uintptr) bool {
 			var err error
-			n, err = unix.EpollWait(int(epfd), events, 0) //nolint:gosec // a descriptor
+			n, err = unix.EpollWait(int(epfd), events, 0)
 			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 		})
 		if err != nil || n < 0 {

@@ -57,8 +57,8 @@ func (s *session) newFDSocket(conn net.Conn) *fdSocket {
 	}
 	sock := &fdSocket{raw: raw, session: s, in: in, out: out}
 	if raw.Control(func(fd uintptr) {
-		sock.fd = int32(fd)  //nolint:gosec // a descriptor
-		limitUnsent(int(fd)) //nolint:gosec // a descriptor
+		sock.fd = int32(fd) //nolint:gosec // a descriptor
+		limitUnsent(int(fd))
 	}) != nil {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (v *vector) load(frames [][]byte) (rest [][]byte) {
 	v.count, v.want, v.done, v.full, v.err = 0, 0, 0, false, nil
 	for len(frames) > 0 && v.count < len(v.iov) {
 		if f := frames[0]; len(f) > 0 {
-			v.iov[v.count].Base = unsafe.SliceData(f)
+			v.iov[v.count].Base = unsafe.SliceData(f) //nolint:gosec // the kernel only reads it
 			v.iov[v.count].SetLen(len(f))
 			v.count++
 			v.want += int64(len(f))
@@ -118,7 +118,7 @@ func (v *vector) writev(fd uintptr) bool {
 	}
 	if v.done < v.want {
 		v.full = true
-		v.err = v.sock.out.await(int(fd), v.sock.session) //nolint:gosec // a descriptor
+		v.err = v.sock.out.await(int(fd), v.sock.session)
 	}
 	return true
 }
@@ -128,11 +128,11 @@ func (v *vector) writev(fd uintptr) bool {
 // scheduler would cost as much as a short write.
 func (v *vector) send(fd uintptr) (uintptr, unix.Errno) {
 	if v.count == 1 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(v.iov[0].Base)), uintptr(v.iov[0].Len),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(v.iov[0].Base)), uintptr(v.iov[0].Len), //nolint:gosec // as above
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		return n, errno
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&v.iov[0])), uintptr(v.count))
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&v.iov[0])), uintptr(v.count)) //nolint:gosec // as above
 	return n, errno
 }
 
@@ -146,7 +146,7 @@ func (s *fdSocket) Read(p []byte) (n int, err error) {
 	var errno error
 	if err := s.raw.Read(func(fd uintptr) bool {
 		for {
-			n, errno = unix.Read(int(fd), p) //nolint:gosec // a descriptor
+			n, errno = unix.Read(int(fd), p)
 			if !errors.Is(errno, unix.EINTR) {
 				return true
 			}
@@ -168,7 +168,7 @@ func (s *fdSocket) Read(p []byte) (n int, err error) {
 // park has the session told once there is something to read.
 func (s *fdSocket) park() error {
 	var err error
-	if ctl := s.raw.Control(func(fd uintptr) { err = s.in.await(int(fd), s.session) }); ctl != nil { //nolint:gosec // a descriptor
+	if ctl := s.raw.Control(func(fd uintptr) { err = s.in.await(int(fd), s.session) }); ctl != nil {
 		return ctl
 	}
 	return err

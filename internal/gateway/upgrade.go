@@ -85,7 +85,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // it has so many
+	early, _ := buffered.Peek(buffered.Reader.Buffered()) // it has so many
 	early = bytes.Clone(early)
 	if replay, ok := conn.(*replayConn); ok {
 		replay.gone()

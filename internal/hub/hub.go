@@ -69,7 +69,7 @@ func New(cfg Config) *Hub {
 	h := &Hub{cfg: cfg, begun: time.Now(), rooms: make(map[room.Name]*Room), watches: make(map[room.Name]*watch)}
 	h.shelf.maxBytes = cfg.PageBytes
 	h.reads.hub = h
-	h.reads.ctx, h.reads.end = context.WithCancel(context.Background())
+	h.reads.ctx, h.reads.end = context.WithCancel(context.Background()) //nolint:fatcontext // the first
 	return h
 }
 

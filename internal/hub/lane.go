@@ -206,7 +206,7 @@ func (w *window) look(g *ring, cursors []*Cursor, now time.Time) {
 		w.at = append(w.at, e.msg.Position)
 		for f := range formats {
 			if formats[f] {
-				w.frames[f] = append(w.frames[f], g.frame(n, wire.Format(f), false)) //nolint:gosec // below Formats
+				w.frames[f] = append(w.frames[f], g.frame(n, wire.Format(f), false))
 			}
 		}
 	}

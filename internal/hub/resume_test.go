@@ -222,11 +222,13 @@ func TestPatienceDoesNotCoverNews(t *testing.T) {
 	}{
 		"the ring turns over": {
 			func(keep *Cursor) { keep.append(21, 40) },
-			room.Page{Messages: messages(11, 40), Last: at(40)}, append(texts(11, 20, " replayed"), texts(21, 40, "")...),
+			room.Page{Messages: messages(11, 40), Last: at(40)},
+			append(texts(11, 20, " replayed"), texts(21, 40, "")...),
 		},
 		"another log": {
 			func(keep *Cursor) { keep.part.room.Break(room.Reset, room.Position{Epoch: "f", Seq: 3}) },
-			room.Page{Gap: room.Reset}, []string{"gap RESET"},
+			room.Page{Gap: room.Reset},
+			[]string{"gap RESET"},
 		},
 	}
 	for name, test := range tests {

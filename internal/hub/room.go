@@ -153,7 +153,7 @@ func (r *Room) Append(m *room.Message) {
 	e := entry{msg: m}
 	for f, cursors := range r.formats {
 		if cursors > 0 {
-			e.frame(wire.Format(f), false) //nolint:gosec // below Formats
+			e.frame(wire.Format(f), false)
 		}
 	}
 	r.push(e)

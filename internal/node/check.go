@@ -125,7 +125,7 @@ func maxConnections() int {
 	if !ok {
 		return 0
 	}
-	return int(min(limit, math.MaxInt32)) - ownDescriptors //nolint:gosec // a node has more, see checkDescriptors
+	return int(min(limit, math.MaxInt32)) - ownDescriptors // a node has more, see checkDescriptors
 }
 
 func checkDescriptors() error {

@@ -93,6 +93,8 @@ type used struct {
 	cpu float64   // s, all together
 	rss []float64 // bytes, of each
 	in  float64   // messages from the bus, all together
+
+	sockets float64 // all together
 }
 
 func uses(t testing.TB, nodes []*server) (u used) {
@@ -102,6 +104,7 @@ func uses(t testing.TB, nodes []*server) (u used) {
 		u.cpu += s.metric(t, "process_cpu_seconds_total")
 		u.rss = append(u.rss, s.metric(t, "process_resident_memory_bytes"))
 		u.in += s.metric(t, "roomcast_bus_in_messages_total")
+		u.sockets += s.metric(t, "roomcast_connections")
 	}
 	return u
 }
@@ -110,8 +113,8 @@ func uses(t testing.TB, nodes []*server) (u used) {
 func (u used) since(was used, sockets int) string {
 	took := u.at.Sub(was.at).Seconds()
 	cpu := u.cpu - was.cpu
-	text := fmt.Sprintf("%.1f s, CPU %.2f s (%.2f %% of a processor for 10,000 sockets), %.0f messages from the bus, RSS",
-		took, cpu, 100*cpu/took/float64(len(u.rss)*sockets)*1e4, u.in-was.in)
+	text := fmt.Sprintf("%.1f s, CPU %.2f s (%.2f %% of a processor for 10,000 sockets), %.0f sockets, %.0f messages from the bus, RSS",
+		took, cpu, 100*cpu/took/float64(len(u.rss)*sockets)*1e4, u.sockets, u.in-was.in)
 	for i, rss := range u.rss {
 		text += fmt.Sprintf(" %.1f MB (%+.1f)", rss/1e6, (rss-was.rss[i])/1e6)
 	}

@@ -156,6 +156,7 @@ type listening struct {
 
 	mu     sync.Mutex
 	levels map[int]int // how many sockets have got so many messages; guarded by mu
+	ends   int         // how many sockets have ended; guarded by mu
 }
 
 // to reads what a socket gets, until it ends.
@@ -164,6 +165,7 @@ func (l *listening) to(conn *websocket.Conn) {
 	for {
 		_, frame, err := conn.ReadMessage()
 		if err != nil {
+			l.ended(err)
 			return
 		}
 		for range bytes.Count(frame, []byte(crowdMark)) {
@@ -180,5 +182,14 @@ func (l *listening) reached(n int) {
 		fmt.Println("heard", n, "at", time.Now().UnixNano())
 	} else if l.levels[n] == 1 {
 		fmt.Println("first heard", n)
+	}
+}
+
+// ended tells why the first sockets ended. A test that fails shows it.
+func (l *listening) ended(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ends++; l.ends <= 20 || l.ends%1000 == 0 {
+		fmt.Fprintf(os.Stderr, "%s socket %d to end: %v\n", time.Now().Format(time.TimeOnly), l.ends, err)
 	}
 }

@@ -38,7 +38,7 @@ func (s *server) open(t testing.TB, query string) webSocket {
 		t.Fatal(err)
 	}
 	w := webSocket{Conn: conn, in: bufio.NewReader(conn)}
-	if w.answer, err = http.ReadResponse(w.in, nil); err != nil {
+	if w.answer, err = http.ReadResponse(w.in, nil); err != nil { //nolint:bodyclose // its body is the connection
 		t.Fatal(err)
 	}
 	return w
