@@ -157,8 +157,9 @@ test-proto: bin/buf
 	else echo "buf breaking: against $$tag"; \
 		bin/buf breaking --against "$$(git rev-parse --git-common-dir)#format=git,tag=$$tag"; fi
 
+# The program is built first: else two packages of tests compile it on an empty machine, each for itself.
 .PHONY: test-go
-test-go: bin/staticcheck bin/grpcurl
+test-go: bin/staticcheck bin/grpcurl build
 	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { \
 		echo "the race detector needs a C compiler and there is no $$cc; type one of:" >&2; \
 		echo '  sudo apt-get install -y gcc libc6-dev    # Debian, Ubuntu' >&2; \
