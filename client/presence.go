@@ -95,12 +95,21 @@ func (p *Presence) Watch(ctx context.Context, room string, told func(PresenceEve
 	if err != nil {
 		return rpcError(err)
 	}
+	parts := []Member{} // of a snapshot that has not come whole
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
 			return rpcError(err)
 		}
-		if err := told(presenceEvent(resp)); err != nil {
+		e := presenceEvent(resp)
+		if e.Snapshot != nil {
+			parts = append(parts, e.Snapshot.Members...)
+			if resp.GetSnapshot().GetMore() {
+				continue
+			}
+			e.Snapshot.Members, parts = parts, []Member{}
+		}
+		if err := told(e); err != nil {
 			return err
 		}
 	}

@@ -172,7 +172,7 @@ func start(t *testing.T, change func(*Config, *recorder)) *testServer {
 		Policies: policies, Source: ts.rooms, Log: ts.recorder, RingMessages: 8, Metrics: metrics.New(), Logger: logger,
 	})
 	who := presence.New(presence.Config{
-		Node: "n1", Policies: policies, Asker: alone{}, Rooms: rooms, Logger: logger,
+		Node: "n1", Policies: policies, Asker: alone{}, Teller: alone{}, Rooms: rooms, Logger: logger,
 	})
 	t.Cleanup(who.Close)
 	if err := who.Answer(nil); err != nil {
@@ -347,6 +347,12 @@ func (a alone) AskNode(ctx context.Context, _, kind string, question []byte, tak
 func (a alone) Answer(kind string, answer func(ctx context.Context, question []byte, part func([]byte))) error {
 	a[kind] = answer
 	return nil
+}
+
+func (alone) Tell(room.Name, []byte) {}
+
+func (alone) Hear(context.Context, room.Name, func([]byte)) (stop func(), err error) {
+	return func() {}, nil
 }
 
 func (alone) Nodes() []presence.Node { return []presence.Node{{Name: "n1", Incarnation: "i"}} }

@@ -2,11 +2,9 @@ package api
 
 import (
 	"context"
-	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/auth"
 	"github.com/roomcast/roomcast/internal/presence"
@@ -17,8 +15,9 @@ import (
 type presenceService struct {
 	roomcastv1.UnimplementedPresenceServiceServer
 
-	presence *presence.Presence
-	draining context.Context //nolint:containedctx // a signal: done when the server drains
+	presence    *presence.Presence
+	connections Connections
+	draining    context.Context //nolint:containedctx // a signal: done when the server drains
 }
 
 // roomOf reads the room of a request and checks that the caller may see who is in it.
@@ -130,6 +129,9 @@ func (s *presenceService) ListRooms(
 	return resp, nil
 }
 
+// maxUserConnections is how many connections GetUser tells at most.
+const maxUserConnections = 10_000
+
 // GetUser tells a user's connections, with those of their rooms that the caller may see.
 func (s *presenceService) GetUser(ctx context.Context, req *roomcastv1.GetUserRequest) (*roomcastv1.GetUserResponse, error) {
 	if req.GetUser() == "" {
@@ -138,18 +140,18 @@ func (s *presenceService) GetUser(ctx context.Context, req *roomcastv1.GetUserRe
 	if err := room.CheckUser(req.GetUser(), "user"); err != nil {
 		return nil, err
 	}
-	answer := s.presence.User(ctx, req.GetUser())
-	resp := &roomcastv1.GetUserResponse{Complete: answer.Complete, MissingNodes: answer.Missing}
+	q := &busv1.ConnectionQuery{User: req.GetUser(), Limit: maxUserConnections}
+	list, more, who := s.connections.List(ctx, q)
+	resp := &roomcastv1.GetUserResponse{Complete: who.Complete, MissingNodes: who.Missing, More: more}
 	caller := callerOf(ctx)
 	whole := caller.MayCallRoom(auth.RPCPresence, room.UserPrefix+room.Name(req.GetUser()))
-	for _, socket := range answer.Sockets {
+	for _, socket := range list {
 		c := &roomcastv1.UserConnection{
-			Connection: socket.Connection, Node: socket.Node, Connected: timestamppb.New(socket.Connected),
+			Connection: socket.GetConnection(), Node: socket.GetNode(), Connected: socket.GetConnected(),
 		}
-		slices.Sort(socket.Rooms)
-		for _, name := range socket.Rooms {
-			if caller.MayCallRoom(auth.RPCPresence, name) {
-				c.Rooms = append(c.Rooms, string(name))
+		for _, text := range socket.GetRooms() {
+			if name := room.Name(text); caller.MayCallRoom(auth.RPCPresence, name) && s.presence.Listed(name) {
+				c.Rooms = append(c.Rooms, text)
 			}
 		}
 		if whole || len(c.Rooms) > 0 {

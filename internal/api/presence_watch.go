@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	roomcastv1 "github.com/roomcast/roomcast/gen/roomcast/v1"
 	"github.com/roomcast/roomcast/internal/presence"
 )
@@ -11,6 +13,10 @@ import (
 // watchBacklog is how many events a watch may be behind: enough for a node to be lost with
 // all it had in a room. Beyond it the caller gets a snapshot instead.
 const watchBacklog = 1 << 16
+
+// snapshotPart is about how many bytes of members one response has: clients refuse more
+// than 4 MiB unless they are told otherwise.
+const snapshotPart = 1 << 20
 
 // backlog is the events that a watch has still to send. They are shared by all watches.
 type backlog struct {
@@ -60,7 +66,7 @@ func (s *presenceService) WatchRoom(
 		select {
 		case <-waiting.news:
 			for _, e := range waiting.take() {
-				if err := stream.Send(watchEvent(e)); err != nil {
+				if err := sendEvent(e, stream.Send); err != nil {
 					return err
 				}
 			}
@@ -74,18 +80,35 @@ func (s *presenceService) WatchRoom(
 	}
 }
 
-// watchEvent is an event as callers see it.
-func watchEvent(e *presence.Event) *roomcastv1.WatchRoomResponse {
+// sendEvent sends an event as callers see it.
+func sendEvent(e *presence.Event, send func(*roomcastv1.WatchRoomResponse) error) error {
 	switch e.Kind {
 	case presence.Join:
-		return &roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Join{Join: presence.MemberProto(e.Member)}}
+		return send(&roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Join{Join: presence.MemberProto(e.Member)}})
 	case presence.Leave:
-		return &roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Leave_{Leave: &roomcastv1.WatchRoomResponse_Leave{
+		return send(&roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Leave_{Leave: &roomcastv1.WatchRoomResponse_Leave{
 			Member: presence.MemberProto(e.Member), Reason: string(e.Reason),
-		}}}
+		}}})
 	case presence.Snapshot, presence.Occupancy: // the latter is for those who listen briefly
 	}
-	return &roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Snapshot_{Snapshot: &roomcastv1.WatchRoomResponse_Snapshot{
-		Members: memberProtos(e.Members), Complete: e.Complete, MissingNodes: e.Missing,
-	}}}
+	return sendSnapshot(e, send)
+}
+
+// sendSnapshot sends a snapshot in parts that every gRPC client takes.
+func sendSnapshot(e *presence.Event, send func(*roomcastv1.WatchRoomResponse) error) error {
+	part, size := &roomcastv1.WatchRoomResponse_Snapshot{}, 0
+	for _, m := range e.Members {
+		if size >= snapshotPart {
+			part.More = true
+			if err := send(&roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Snapshot_{Snapshot: part}}); err != nil {
+				return err
+			}
+			part, size = &roomcastv1.WatchRoomResponse_Snapshot{}, 0
+		}
+		member := presence.MemberProto(m)
+		part.Members = append(part.Members, member)
+		size += proto.Size(member)
+	}
+	part.Complete, part.MissingNodes = e.Complete, e.Missing
+	return send(&roomcastv1.WatchRoomResponse{Event: &roomcastv1.WatchRoomResponse_Snapshot_{Snapshot: part}})
 }

@@ -156,7 +156,7 @@ func (s *Server) register(cfg Config) {
 	roomcastv1.RegisterHistoryServiceServer(s.grpc, &historyService{
 		policies: cfg.Policies, log: cfg.Log, rooms: cfg.Rooms, logger: cfg.Logger, draining: s.publish.draining,
 	})
-	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, draining: s.publish.draining})
+	roomcastv1.RegisterPresenceServiceServer(s.grpc, &presenceService{presence: cfg.Presence, connections: cfg.Connections, draining: s.publish.draining})
 	roomcastv1.RegisterConnectionServiceServer(s.grpc, &connectionService{connections: cfg.Connections, logger: cfg.Logger})
 	roomcastv1.RegisterClusterServiceServer(s.grpc, &clusterService{
 		policies: cfg.Policies, presence: cfg.Presence, log: cfg.Log, nodes: cfg.Nodes,

@@ -86,8 +86,9 @@ type asked struct {
 
 // waiting is one node that was asked.
 type waiting struct {
-	node         string
-	begun, whole bool
+	node  string
+	parts uint32 // heard
+	whole bool
 }
 
 func newAsked(expected []Member, take func(node string, part []byte)) *asked {
@@ -114,11 +115,11 @@ func (c *asked) hear(part *busv1.Answer) {
 	if w.whole {
 		return
 	}
-	w.begun = true
 	if part.Part != nil {
+		w.parts++
 		c.take(w.node, part.GetPart())
 	}
-	if part.GetLast() {
+	if part.GetLast() && part.GetParts() == w.parts { // else NATS has lost one, as a reconnect does
 		w.whole = true
 		if c.left--; c.left == 0 {
 			c.ended = true
@@ -134,7 +135,7 @@ func (c *asked) end(there func(incarnation string) bool) (missing []string) {
 	defer c.mu.Unlock()
 	c.ended = true
 	for incarnation, w := range c.waiting {
-		if !w.whole && (w.begun || there(incarnation)) {
+		if !w.whole && (w.parts > 0 || there(incarnation)) {
 			missing = append(missing, w.node)
 		}
 	}
@@ -259,7 +260,7 @@ func (a *asks) serve(kind string, msg *nats.Msg, busy chan struct{}) {
 	case <-a.bus.ctx.Done():
 		return
 	}
-	a.bus.wg.Go(func() {
+	a.bus.spawn(func() {
 		defer func() { <-busy }()
 		ctx, cancel := context.WithTimeout(a.bus.ctx, time.Duration(ask.GetWithinMs())*time.Millisecond)
 		defer cancel()
@@ -286,7 +287,9 @@ func (a *asks) answer(ctx context.Context, kind string, question []byte, give fu
 	}
 	node, incarnation := a.bus.cfg.Node, a.bus.members.self.Incarnation
 	held := &busv1.Answer{Node: node, Incarnation: incarnation}
+	parts := uint32(0)
 	answer(ctx, question, func(part []byte) {
+		parts++
 		if held.Part != nil {
 			give(held)
 		}
@@ -295,6 +298,6 @@ func (a *asks) answer(ctx context.Context, kind string, question []byte, give fu
 	if ctx.Err() != nil {
 		return // it may have given up
 	}
-	held.Last = true
+	held.Last, held.Parts = true, parts
 	give(held)
 }

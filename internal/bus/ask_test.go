@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
+	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
 	"github.com/roomcast/roomcast/internal/room"
@@ -114,6 +117,39 @@ func TestAskHalfAnswered(t *testing.T) {
 	}
 }
 
+// Who answered with a part that got lost on the way is missing, as who did not answer.
+func TestAskLostPart(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	a := open(t, srv.URL, named("a"))
+	echoes(t, a, "a")
+	nc := srv.Connect(t)
+	send := func(subject string, m proto.Message) {
+		body, err := proto.Marshal(m)
+		if err == nil {
+			err = nc.Publish(subject, body)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := nc.Subscribe("rc.ctl.ask.echo", func(ask *nats.Msg) {
+		send(ask.Reply, &busv1.Answer{Node: "x", Incarnation: "i", Part: []byte("one")})
+		send(ask.Reply, &busv1.Answer{Node: "x", Incarnation: "i", Part: []byte("three"), Last: true, Parts: 3})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send("rc.ctl.hb", &busv1.Heartbeat{Node: "x", Incarnation: "i", Since: time.Now().UnixNano()})
+	eventuallyNames(t, a, "a x")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	who := a.Ask(ctx, "echo", nil, func(string, []byte) {})
+	if who.Complete || !slices.Equal(who.Missing, []string{"x"}) {
+		t.Errorf("complete=%t, missing %q; want x to be missing", who.Complete, who.Missing)
+	}
+}
+
 func TestAskNode(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)
@@ -193,5 +229,26 @@ func TestTellAndHear(t *testing.T) {
 		if text != fmt.Sprint(i) {
 			t.Fatalf("number %d is %s", i, text)
 		}
+	}
+}
+
+// A question that comes while a node closes begins nothing that Close would not wait for.
+func TestClosedAnswersNothing(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	var answers atomic.Int64
+	if err := b.Answer("echo", func(context.Context, []byte, func([]byte)) { answers.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	for range 100 {
+		if err := b.HearQuestion("echo"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Close() // waits again
+	if n := answers.Load(); n > 0 {
+		t.Errorf("%d of 100 questions were answered after Close", n)
 	}
 }

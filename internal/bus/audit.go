@@ -101,8 +101,9 @@ func (a *audit) look(all bool) error {
 
 // standing is where a room stood when the audit began.
 type standing struct {
-	lr   *liveRoom
-	head uint64
+	lr      *liveRoom
+	head    uint64
+	doubted bool // nothing is on its way for it: the connection was away
 }
 
 // auditable lists the rooms of a log that are ready: all, or those that were active
@@ -117,7 +118,7 @@ func (s *shard) auditable(stream *logStream, all bool) []standing {
 			}
 			idle := s.now.Sub(lr.touched)
 			if all || idle >= auditQuiet && idle < auditActive {
-				rooms = append(rooms, standing{lr, lr.head.Seq})
+				rooms = append(rooms, standing{lr, lr.head.Seq, lr.doubted})
 			}
 		}
 		answer <- rooms
@@ -147,18 +148,23 @@ func (a *audit) compare(s *shard, rooms []standing) error {
 		return err
 	}
 	a.bus.cfg.Metrics.AuditedRooms.Add(float64(len(rooms)))
-	var suspects []suspect
+	var certain, suspects []suspect
 	var empty []standing
 	for _, r := range rooms {
 		switch p, ok := last[r.lr.log.subject]; {
 		case !ok:
 			empty = append(empty, r)
+		case p.Seq > r.head && r.doubted:
+			certain = append(certain, suspect{r.lr, p.Seq})
 		case p.Seq > r.head:
 			suspects = append(suspects, suspect{r.lr, p.Seq})
 		}
 	}
 	if len(empty) > 0 {
 		s.post(func(s *shard) { s.refresh(empty, info) })
+	}
+	if len(certain) > 0 {
+		s.post(func(s *shard) { s.repair(certain, info.epoch) })
 	}
 	if len(suspects) > 0 && a.bus.wait(auditGrace) {
 		s.post(func(s *shard) { s.repair(suspects, info.epoch) })
@@ -171,7 +177,7 @@ func (a *audit) compare(s *shard, rooms []standing) error {
 func (s *shard) refresh(rooms []standing, info logInfo) {
 	for _, r := range rooms {
 		lr := r.lr
-		if s.rooms[lr.subject] != lr || lr.state != ready || lr.head.Epoch != info.epoch || lr.head.Seq != r.head || info.last <= r.head {
+		if s.rooms[lr.subject] != lr || lr.state != ready || lr.doubted || lr.head.Epoch != info.epoch || lr.head.Seq != r.head || info.last <= r.head {
 			continue
 		}
 		lr.head = info.end()

@@ -60,7 +60,6 @@ type Bus struct {
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
 	fills   chan struct{} // bounds holes that are being filled
-	ends    chan struct{} // bounds messages that find a log's end
 	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
@@ -70,8 +69,8 @@ type Bus struct {
 	ailing ailing
 	fatal  chan error // one slot: the first thing that the bus cannot mend
 
-	mu     sync.Mutex
-	nextRC int // guarded by mu: the replay connection used last
+	mu     sync.Mutex // held where ctx ends
+	nextRC int        // guarded by mu: the replay connection used last
 }
 
 // Open connects to NATS, waiting for it and saying so until ctx ends, makes or checks
@@ -84,7 +83,6 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
 		fills:   make(chan struct{}, 64),
-		ends:    make(chan struct{}, 1),
 		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
@@ -222,8 +220,12 @@ func (b *Bus) connect(ctx context.Context, name string) (*nats.Conn, error) {
 // Close stops the bus: publications in flight end with UNAVAILABLE, rooms are told
 // nothing more. It returns when every goroutine of the bus has ended.
 func (b *Bus) Close() {
-	b.members.leave()
+	b.mu.Lock()
 	b.cancel()
+	b.mu.Unlock()
+	if b.members.sub != nil {
+		<-b.members.gone
+	}
 	if b.acks != nil {
 		b.acks.stop()
 	}
@@ -233,6 +235,15 @@ func (b *Bus) Close() {
 		}
 	}
 	b.wg.Wait()
+}
+
+// spawn runs what Close waits for. Once Close has begun it does nothing.
+func (b *Bus) spawn(run func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx.Err() == nil {
+		b.wg.Go(run)
+	}
 }
 
 // Fatal yields the error that ended the bus for good: NATS closed a connection and
@@ -282,12 +293,12 @@ func (b *Bus) onReconnect(name string, nc *nats.Conn) {
 	if nc == b.ctl {
 		b.members.change(func() { b.members.hello, b.members.settled = true, time.Now().Add(settleTime) })
 	}
-	if nc != b.live || b.ctx.Err() != nil {
+	if nc != b.live {
 		return
 	}
 	// nats.go has sent every SUB again; what was republished meanwhile is lost to us.
 	// After the flush the server has them all, so the log's end is the bound.
-	b.wg.Go(func() {
+	b.spawn(func() {
 		if err := nc.FlushTimeout(10 * time.Second); err != nil {
 			b.log.Warn("flush after reconnect", "err", err)
 		}

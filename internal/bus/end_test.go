@@ -2,7 +2,9 @@ package bus_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
@@ -45,5 +47,29 @@ func TestEndIsNoRoom(t *testing.T) {
 		})
 	}); err != nil {
 		t.Errorf("a smaller history of an empty log: %v", err)
+	}
+}
+
+// Whoever asks after positions that he has made up shares the messages that find the
+// log's end with everybody who asks meanwhile.
+func TestForgedPositionsShareAProof(t *testing.T) {
+	t.Parallel()
+	const forged = 2000
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	last := parse(t, publish(t, b, "a", "one")).Seq
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range uint64(forged) {
+		wg.Go(func() {
+			if above, err := b.IsAbove(t.Context(), "default", last, last+forged+100+i); !above || err != nil {
+				t.Errorf("above the end: %t, %v", above, err)
+			}
+		})
+	}
+	wg.Wait()
+	stored := parse(t, publish(t, b, "a", "two")).Seq - last - 1
+	if most := 2 + uint64(time.Since(began)/bus.ProofPause); stored > most || most >= forged {
+		t.Errorf("%d messages stored for %d positions, want at most %d", stored, forged, most)
 	}
 }

@@ -39,7 +39,7 @@ func (b *Bus) renew(s *logStream, info logInfo, seen uint64) {
 	}
 	b.log.Error("the log ends below what it has held; every subscriber of the namespace gets RESET",
 		"stream", s.name, "epoch", info.epoch, "last", info.last, "seen", seen)
-	b.wg.Go(func() {
+	b.spawn(func() {
 		defer s.renewing.Store(false)
 		ctx, cancel := context.WithTimeout(b.ctx, apiTimeout)
 		defer cancel()

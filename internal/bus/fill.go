@@ -15,7 +15,7 @@ const fillPatience = 2 * time.Second
 // message has named, or to the log's end if upTo is 0; upTo at the head only proves
 // the head. Live messages wait meanwhile.
 func (s *shard) fill(lr *liveRoom, upTo uint64) {
-	lr.state = filling
+	lr.state, lr.doubted = filling, false // reading from the head proves it
 	head := lr.head
 	if upTo > head.Seq {
 		s.bus.cfg.Metrics.Holes.Inc()
@@ -145,6 +145,7 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 		return
 	}
 	lr.stop = nil
+	s.proved(lr)
 	if lr.head != f.from { // the log was replaced meanwhile: what was read is of the old one
 		lr.dirty = true
 		s.settle(lr)

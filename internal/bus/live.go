@@ -19,6 +19,7 @@ const (
 	shardCount = 4
 	shardQueue = 16_384
 	shardBurst = 64    // messages that a shard takes before it looks at its commands again
+	shardProof = 8     // rooms of a shard that are proved at a time
 	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
 )
 
@@ -63,6 +64,8 @@ type liveRoom struct {
 	// owned by the shard's goroutine
 	sub     *nats.Subscription
 	state   roomState
+	doubted bool // messages may have been lost on the way: the head is to be proved first
+	proving bool // it is one of shard.proving
 	head    room.Position
 	buf     []liveMsg
 	touched time.Time // when a message last came, or it was opened; a second exact
@@ -84,6 +87,8 @@ type shard struct {
 	cmds  chan func(*shard)
 	rooms map[string]*liveRoom // by live subject; owned by run
 	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
+	doubt []*liveRoom          // rooms to prove, when it is their turn; owned by run
+	proof int                  // rooms that are being proved in turn; owned by run
 	now   time.Time            // of the last tick; owned by run
 }
 
@@ -170,6 +175,7 @@ func (s *shard) remove(lr *liveRoom) {
 	if lr.stop != nil {
 		lr.stop()
 	}
+	s.proved(lr)
 	if lr.sub != nil {
 		if err := lr.sub.Unsubscribe(); err != nil {
 			s.bus.log.Debug("unsubscribe", "room", lr.log.name, "err", err)
@@ -228,14 +234,17 @@ func (s *shard) hold(lr *liveRoom, live liveMsg) {
 }
 
 // next applies the rule of the log to the newest message of a ready room: at or
-// below the head it is a duplicate, behind a hole or of another log it waits, else it
-// is delivered.
+// below the head it is a duplicate, behind a hole, a doubt or of another log it waits,
+// else it is delivered.
 func (s *shard) next(lr *liveRoom, live liveMsg) {
 	p := live.msg.Position
 	switch {
 	case p.Epoch != lr.head.Epoch: // the log was replaced: the fill finds what to tell
 		s.hold(lr, live)
 		s.fill(lr, lr.head.Seq)
+	case lr.doubted:
+		s.hold(lr, live)
+		s.fill(lr, max(live.last, lr.head.Seq))
 	case p.Seq == lr.head.Seq && p.Check == lr.head.Check:
 		s.bus.cfg.Metrics.BusDuplicates.Inc()
 	case p.Seq <= lr.head.Seq:
@@ -311,54 +320,6 @@ func (s *shard) settle(lr *liveRoom) {
 	if lr.dirty {
 		lr.dirty = false
 		s.fill(lr, 0)
-	}
-}
-
-// resyncSubject reads a room to the log's end: a message of it was lost on the way.
-func (s *shard) resyncSubject(subject, why string) {
-	lr := s.rooms[subject]
-	if lr == nil || lr.log.stream == nil {
-		return
-	}
-	if lr.state != ready {
-		lr.dirty = true
-		return
-	}
-	s.bus.log.Debug("resync", "room", lr.log.name, "why", why)
-	s.fill(lr, 0)
-}
-
-// overrun takes note that the client has dropped a message of a room because the
-// shard's channel was full. nats.go tells it once, not again for further ones until a
-// message gets through, so the count is looked at from now on.
-func (s *shard) overrun(subject string) {
-	if s.rooms[subject] != nil {
-		s.slow[subject] = true
-		s.checkDropped()
-	}
-}
-
-// checkDropped reads rooms to the log's end whose messages were dropped.
-func (s *shard) checkDropped() {
-	for subject := range s.slow {
-		lr := s.rooms[subject]
-		if lr == nil || lr.sub == nil {
-			continue
-		}
-		dropped, err := lr.sub.Dropped()
-		if err != nil || dropped == lr.lost {
-			continue
-		}
-		s.bus.cfg.Metrics.BusDropped.Add(float64(dropped - lr.lost))
-		lr.lost = dropped
-		s.resyncSubject(subject, "channel full")
-	}
-}
-
-// resyncAll reads every room to the log's end after the connection was away.
-func (s *shard) resyncAll() {
-	for subject := range s.rooms {
-		s.resyncSubject(subject, "reconnected")
 	}
 }
 

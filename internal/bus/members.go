@@ -44,6 +44,7 @@ type members struct {
 	own  agreement // static
 	sub  *nats.Subscription
 	poke chan struct{} // one slot: tell the others now
+	gone chan struct{} // closed once this node has told its last
 
 	contested atomic.Pointer[map[string]bool] // namespaces; nil = none
 
@@ -52,7 +53,6 @@ type members struct {
 	hello     bool // the next heartbeat asks the others to tell of themselves
 	others    map[string]*member
 	namesake  time.Time // when a younger node with our name was last heard
-	lastWords bool      // leave has been called
 	echoed    time.Time // when this node last heard itself
 	settled   time.Time // when it knows who is there; zero = it has not heard itself yet
 	lost      time.Time // when a lease last ended; zero = the logs have answered since
@@ -73,6 +73,7 @@ func newMembers(b *Bus) *members {
 		bus:    b,
 		own:    newAgreement(b.cfg.Policies),
 		poke:   make(chan struct{}, 1),
+		gone:   make(chan struct{}),
 		self:   Member{Node: b.cfg.Node, Incarnation: newEpoch(), Since: time.Now()},
 		hello:  true,
 		others: make(map[string]*member),
@@ -89,11 +90,14 @@ func (m *members) start() error {
 	return nil
 }
 
+// run tells the others of this node, at last that it goes: all in one goroutine, so that
+// nothing brings it back.
 func (m *members) run() {
+	defer close(m.gone)
 	tick := time.NewTicker(heartbeatEvery)
 	defer tick.Stop()
 	for {
-		m.tell()
+		m.tell(false)
 		m.mu.Lock()
 		uncertain := m.uncertain
 		m.uncertain = false
@@ -106,6 +110,7 @@ func (m *members) run() {
 		case <-tick.C:
 		case <-m.poke:
 		case <-m.bus.ctx.Done():
+			m.leave()
 			return
 		}
 	}
@@ -155,7 +160,7 @@ func (m *members) prove(now time.Time) {
 }
 
 // tell sends one heartbeat. Without a connection there is nobody to tell.
-func (m *members) tell() {
+func (m *members) tell(leaving bool) {
 	m.mu.Lock()
 	hb := &busv1.Heartbeat{
 		Node:        m.self.Node,
@@ -163,7 +168,7 @@ func (m *members) tell() {
 		Since:       m.self.Since.UnixNano(),
 		ConfigHash:  m.own.hash,
 		Draining:    m.self.Draining,
-		Leaving:     m.lastWords,
+		Leaving:     leaving,
 		Hello:       m.hello,
 	}
 	for _, other := range m.others {
@@ -184,13 +189,10 @@ func (m *members) tell() {
 
 // leave tells the others that this node goes, so that nobody waits for it.
 func (m *members) leave() {
-	m.mu.Lock()
-	m.lastWords = true
-	m.mu.Unlock()
-	if m.sub == nil || !m.bus.ctl.IsConnected() {
+	if !m.bus.ctl.IsConnected() {
 		return
 	}
-	m.tell()
+	m.tell(true)
 	if err := m.bus.ctl.FlushTimeout(leaveTimeout); err != nil {
 		m.bus.log.Debug("leave", "err", err)
 	}

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,5 +142,58 @@ func TestAloneIsSilent(t *testing.T) {
 	listen(t, b, "x")
 	if len(heard) > 0 || names(b) != "a" {
 		t.Errorf("%d control messages, members %q", len(heard), names(b))
+	}
+}
+
+// A node that has said that it goes says nothing after it, which would bring it back.
+func TestGoodbyeIsLast(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	nc := srv.Connect(t)
+	heard, err := nc.SubscribeSync("rc.ctl.hb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		b := open(t, srv.URL, named("a"))
+		stop := make(chan struct{})
+		var poking sync.WaitGroup
+		poking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					b.Poke()
+				}
+			}
+		})
+		b.Close()
+		close(stop)
+		poking.Wait()
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		gone := false
+		for n, _, _ := heard.Pending(); n > 0; n, _, _ = heard.Pending() {
+			msg, err := heard.NextMsg(patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var hb busv1.Heartbeat
+			if err := proto.Unmarshal(msg.Data, &hb); err != nil {
+				t.Fatal(err)
+			}
+			if gone {
+				t.Fatalf("life %d: a heartbeat after the last one", i)
+			}
+			gone = hb.GetLeaving()
+		}
+		if !gone {
+			t.Fatalf("life %d: it did not say that it goes", i)
+		}
 	}
 }

@@ -162,19 +162,27 @@ func (b *Bus) FollowRevocations(ctx context.Context, learn func([]room.Revocatio
 	return nil
 }
 
-// make makes the stream, if it is not there.
+// make makes the stream, if it is not there, and gives it the replicas that it lacks.
 func (r *revocations) make(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	if _, err := r.bus.js.Stream(ctx, revokedStream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+	replicas := max(1, r.bus.cfg.Replicas)
+	have, err := r.bus.js.Stream(ctx, revokedStream)
+	switch {
+	case err == nil && have.CachedInfo().Config.Replicas < replicas:
+		config := have.CachedInfo().Config
+		config.Replicas = replicas
+		_, err = r.bus.js.UpdateStream(ctx, config)
+		return err
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return err
 	}
-	_, err := r.bus.js.CreateStream(ctx, jetstream.StreamConfig{
+	_, err = r.bus.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name:              revokedStream,
 		Description:       "Roomcast: revoked tokens",
 		Subjects:          []string{revokedPrefix + ">"},
 		Storage:           jetstream.FileStorage,
-		Replicas:          max(1, r.bus.cfg.Replicas),
+		Replicas:          replicas,
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		MaxMsgsPerSubject: 1,

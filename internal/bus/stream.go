@@ -54,6 +54,9 @@ type logStream struct {
 	leader string // guarded by mu: of a cluster, when last asked; empty if there is none
 	canary canary // guarded by mu
 
+	proof   *proof // guarded by mu: that nobody has sent yet; nil if nobody asks where the log ends
+	proving bool   // guarded by mu: proveEnds runs
+
 	seen     atomic.Uint64 // the highest sequence of the epoch that is known to have been stored
 	renewing atomic.Bool   // it is being given another epoch
 
@@ -175,7 +178,7 @@ func (b *Bus) makeAgain(s *logStream) {
 	}
 	b.log.Error("the log is gone, making an empty one; every subscriber of the namespace gets RESET",
 		"stream", s.name, "namespace", s.policy.Namespace)
-	b.wg.Go(func() {
+	b.spawn(func() {
 		err := b.tryEnsure(b.ctx, s, b.streamConfig(s))
 		s.mu.Lock()
 		s.making = false
@@ -190,11 +193,13 @@ func (b *Bus) makeAgain(s *logStream) {
 	})
 }
 
-// applyLimits updates a stream whose limits are not the policy's.
+// applyLimits updates a stream whose limits are not the policy's, or that has fewer
+// replicas than configured.
 func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
 	have := info.Config
 	changes := limitChanges(have, want)
-	if len(changes) == 0 {
+	fewer := have.Replicas < want.Replicas
+	if len(changes) == 0 && !fewer {
 		return nil
 	}
 	shrinks := want.MaxMsgsPerSubject < have.MaxMsgsPerSubject || want.MaxAge < have.MaxAge || want.MaxBytes < have.MaxBytes
@@ -203,8 +208,14 @@ func (b *Bus) applyLimits(ctx context.Context, s *logStream, want jetstream.Stre
 			strings.Join(changes, ", "))
 	}
 	have.MaxMsgsPerSubject, have.MaxAge, have.MaxBytes, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize
-	have.Metadata = maps.Clone(have.Metadata)
-	have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
+	if len(changes) > 0 {
+		have.Metadata = maps.Clone(have.Metadata)
+		have.Metadata[metaFloor] = strconv.FormatUint(info.State.LastSeq, 10)
+	}
+	if fewer { // more than configured stay: an operator may have added them by hand
+		changes = append(changes, fmt.Sprintf("replicas %d to %d", have.Replicas, want.Replicas))
+		have.Replicas = want.Replicas
+	}
 	if _, err := b.js.UpdateStream(ctx, have); err != nil {
 		return err
 	}

@@ -296,7 +296,7 @@ func (o outer) NetConn() net.Conn { return o.inner }
 func TestDropGoesBelowTLS(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
-	s := &session{conn: outer{inner: outer{inner: ours}}}
+	s := &session{conn: outer{inner: outer{inner: ours}}, flusher: &flusher{}}
 	s.drop()
 	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the end of the connection", err)

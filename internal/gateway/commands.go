@@ -83,7 +83,7 @@ func (s *session) enrol(ctx context.Context, by time.Time, name room.Name) bool 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	in := r.getLocked(name) != nil
-	if in || r.ended || r.lenLocked() >= maxRooms {
+	if in || s.out.closing() || r.lenLocked() >= maxRooms {
 		c.Leave()
 		if in {
 			r.giveLocked(name)

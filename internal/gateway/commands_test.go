@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,13 +12,14 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/roomcast/roomcast/internal/auth"
+	"github.com/roomcast/roomcast/internal/hub"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
 // connection reads a welcome and returns the socket's id.
 func (w *world) connection(user string) string {
 	w.t.Helper()
-	list := w.gw.Sessions(user)
+	list := w.sessions(user)
 	if len(list) != 1 {
 		w.t.Fatalf("%q has %d sockets, want one", user, len(list))
 	}
@@ -152,6 +154,99 @@ func TestServerSubscribesInVain(t *testing.T) {
 			if i < maxRooms {
 				p.want(fmt.Sprintf(`{"subscribed":{"room":"r%d","position":"@10"}}`, i))
 			}
+		}
+	})
+}
+
+// TestRoomsAreBoundedAtOnce: a room that the server subscribes while the client waits
+// for its last one counts.
+func TestRoomsAreBoundedAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *Config, b *bus) { b.late = "late" }, func(w *world) {
+		p := w.dial("", token(w.t, "ann", time.Hour, "late"))
+		p.want("welcome ann")
+		subscribe := func(name string) {
+			w.t.Helper()
+			if got := w.gw.Subscribe(w.t.Context(), time.Now().Add(time.Second), "ann", room.Name(name)); got != 1 {
+				w.t.Fatalf("room %s: %d sockets subscribed", name, got)
+			}
+			p.want(fmt.Sprintf(`{"subscribed":{"room":%q,"position":"@10"}}`, name))
+		}
+		for i := range maxRooms - 1 {
+			subscribe(fmt.Sprint("r", i))
+		}
+		p.send(`{"id":1,"subscribe":{"room":"late"}}`)
+		synctest.Wait()
+		subscribe("the last")
+		var late *hub.Room
+		w.bus.set(func() { late = w.bus.rooms["late"] })
+		late.Opened(at(start))
+		p.want(`{"id":1,"error":{"code":"RESOURCE_EXHAUSTED","reason":"TOO_MANY_ROOMS","message":…}}`)
+	})
+}
+
+// TestServerSubscribesClosing: a socket that is closing gets nothing more, so it is not
+// counted.
+func TestServerSubscribesClosing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		p := w.dial("", token(w.t, "ann", time.Hour))
+		p.want("welcome ann")
+		p.raw(frame(fin|binaryOp, "")) // it does not read why it is closed
+		synctest.Wait()
+		if got := w.gw.Subscribe(w.t.Context(), time.Now().Add(time.Second), "ann", "x"); got != 0 || w.hub.Rooms() != 0 {
+			w.t.Errorf("%d sockets subscribed, %d rooms; want none: it is closing", got, w.hub.Rooms())
+		}
+		p.wantClose(codeOpcode, "BINARY_FRAME")
+	})
+}
+
+// TestServerSubscribesWhileRefreshing: what the server wants while a newer token takes
+// rooms away stays, or is subscribed anew.
+func TestServerSubscribesWhileRefreshing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		t := w.t
+		const rooms = 20
+		name := func(i int) room.Name { return room.Name(fmt.Sprintf("r%02d", i)) }
+		p := w.dial("", token(t, "ann", time.Hour, "r*"))
+		p.want("welcome ann")
+		for i := range rooms {
+			p.ask(fmt.Sprintf(`{"subscribe":{"room":%q}}`, name(i)), fmt.Sprintf(`{"subscribed":{"room":%q,"position":"@10"}}`, name(i)))
+		}
+		s := w.gw.roster.of("ann")[0]
+		go func() { // what it gets is of no interest
+			for err := error(nil); err == nil; {
+				_, err = p.next()
+			}
+		}()
+		stop := make(chan struct{})
+		for range 3 { // so that the lock is always waited for, which makes it go round
+			go func() {
+				for s.rooms.mu.Lock(); ; s.rooms.mu.Lock() {
+					for range 5000 {
+						runtime.Gosched()
+					}
+					s.rooms.mu.Unlock()
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			}()
+		}
+		p.send(authFrame(token(t, "ann", time.Minute)))
+		for i := 1; i < rooms; i += 2 {
+			for in := true; in; {
+				in, _ = s.rooms.has(name(i - 1))
+			}
+			w.gw.Subscribe(t.Context(), time.Now().Add(time.Second), "ann", name(i))
+		}
+		close(stop)
+		synctest.Wait()
+		if _, count := s.rooms.has(""); count != rooms/2 {
+			t.Errorf("the socket is in %d rooms, want the %d that the server wants", count, rooms/2)
 		}
 	})
 }
@@ -301,7 +396,7 @@ func TestSessionsAfter(t *testing.T) {
 		}
 		for _, in := range []room.Name{"", "a"} {
 			var want, got []string
-			for _, s := range w.gw.Sessions("") {
+			for _, s := range w.sessions("") {
 				if in == "" || len(s.Rooms) == 1 {
 					want = append(want, s.User+" "+s.Connection)
 				}

@@ -10,11 +10,11 @@ import (
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]struct{ got, want uintptr }{
-		"session":    {unsafe.Sizeof(session{}), 704},
+		"session":    {unsafe.Sizeof(session{}), 696},
 		"requests":   {unsafe.Sizeof(requests{}), 208},
 		"outbox":     {unsafe.Sizeof(outbox{}), 104},
 		"writer":     {unsafe.Sizeof(writer{}), 112},
-		"rooms":      {unsafe.Sizeof(rooms{}), 48},
+		"rooms":      {unsafe.Sizeof(rooms{}), 40},
 		"fdSocket":   {unsafe.Sizeof(fdSocket{}), 48},
 		"tlsSocket":  {unsafe.Sizeof(tlsSocket{}), 64},
 		"recordConn": {unsafe.Sizeof(recordConn{}), 80},

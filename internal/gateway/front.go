@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,7 +19,7 @@ import (
 // The front's bounds.
 const (
 	maxGreeting    = 10_000                 // connections that are not served yet; beyond, 503
-	maxRefusing    = 256                    // of them, wait until the peer has read that; beyond, it is closed at once
+	maxRefusing    = 32                     // of those may still read that; of more, the oldest are closed
 	refuseTime     = 250 * time.Millisecond // for the peer to read it
 	acceptBackoff  = 5 * time.Millisecond   // after an error, doubled up to acceptPause
 	acceptPause    = time.Second
@@ -42,16 +43,16 @@ type front struct {
 	mu       sync.Mutex
 	greeting map[net.Conn]instant // guarded by mu: until when, or never once the request is there; nil: stopped
 	handed   int                  // guarded by mu: open connections of the HTTP server
-	refusing int                  // guarded by mu
-	wg       sync.WaitGroup       // those who greet and refuse; added to under mu
+	refusing []net.Conn           // guarded by mu: have their answer; the oldest is first
+	wg       sync.WaitGroup       // those who greet and refuse; added to by Serve's goroutine
 
 	spare *os.File // a descriptor in reserve; owned by Serve's goroutine
 	short bool     // descriptors have run out; as spare
 }
 
-// Serve takes connections from a listener until server is closed or the listener
-// fails, with TLS if config is not nil. It closes the listener. server must have
-// [Gateway.Handler]. The error is server's.
+// Serve takes connections from a listener until server is closed, with TLS if config is
+// not nil. It closes the listener. server must have [Gateway.Handler]. The error is
+// server's.
 func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Server) error {
 	f := &front{
 		gw: g, lis: lis, rest: newHandover(lis),
@@ -68,33 +69,28 @@ func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Serve
 	server.ConnContext = noteTLS
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(f.rest) }()
-	err := f.accept()
+	f.accept()
 	f.stop()
-	if closed := <-served; err == nil {
-		err = closed
-	}
-	return err
+	return <-served
 }
 
-// accept takes connections until the listener is closed; then it returns nil.
-func (f *front) accept() error {
+// accept takes connections until the listener is closed.
+func (f *front) accept() {
 	backoff := acceptBackoff
 	for {
 		conn, err := f.lis.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err == nil:
 			backoff = acceptBackoff
 			f.take(conn)
-		case exhausted(err) && f.spare != nil:
-			f.noteShort(true)
-			_ = f.spare.Close() // the next connection gets its place, and an answer
-			f.spare = nil
+		case exhausted(err) && f.vacate():
+			f.noteShort(true) // the next connection gets a place, and an answer
 		default:
 			f.gw.log.Warn("no connection was accepted, trying again", "err", err, "pause", backoff.String())
 			if !f.rest.wait(backoff) {
-				return nil
+				return
 			}
 			backoff = min(2*backoff, acceptPause)
 		}
@@ -116,6 +112,29 @@ func openSpare() *os.File {
 	return spare
 }
 
+// vacate gives up the spare descriptor, or else what was refused first. It reports false
+// if there is neither.
+func (f *front) vacate() bool {
+	if f.spare != nil {
+		_ = f.spare.Close()
+		f.spare = nil
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closeRefusedLocked()
+}
+
+// closeRefusedLocked closes what was refused first, if anything was. The lock is held.
+func (f *front) closeRefusedLocked() bool {
+	if len(f.refusing) == 0 {
+		return false
+	}
+	_ = f.refusing[0].Close()
+	f.refusing = f.refusing[1:]
+	return true
+}
+
 func (f *front) noteShort(short bool) {
 	if f.short == short {
 		return
@@ -128,36 +147,31 @@ func (f *front) noteShort(short bool) {
 	}
 }
 
-// take has a connection greeted, or refused where there is no place for it.
+// take has a connection greeted, or refuses it where there is no place for it. It does
+// not wait.
 func (f *front) take(conn net.Conn) {
 	if f.spare == nil {
 		if f.spare = openSpare(); f.spare == nil {
-			f.refuse(conn) // it has the place of the spare, which is needed back
-			f.spare = openSpare()
+			f.refuse(conn) // it has the place of the spare
 			return
 		}
 		f.noteShort(false)
 	}
+	if !f.admit(conn) {
+		f.refuse(conn)
+	}
+}
+
+// admit has a connection greeted, unless there is no place for it.
+func (f *front) admit(conn net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.greeting == nil:
-		_ = conn.Close() // stopped
-	case len(f.greeting) < maxGreeting && f.hasRoomLocked():
-		f.greeting[conn] = f.gw.now().add(handshakeTimeout)
-		f.wg.Go(func() { f.greet(conn) })
-	case f.refusing < maxRefusing:
-		f.refusing++
-		f.wg.Go(func() {
-			f.refuse(conn)
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.refusing--
-		})
-	default:
-		f.gw.countOverload()
-		_ = conn.Close()
+	if len(f.greeting) >= maxGreeting || !f.hasRoomLocked() {
+		return false
 	}
+	f.greeting[conn] = f.gw.now().add(handshakeTimeout)
+	f.wg.Go(func() { f.greet(conn) })
+	return true
 }
 
 // hasRoomLocked reports whether one more connection leaves the descriptors that the node
@@ -181,26 +195,46 @@ func (f *front) hand(raw, conn net.Conn, read []byte) {
 	})})
 }
 
-// refuse answers a connection that gets no place, and closes it once the peer has read
-// that. Over TLS it would first need what it does not get.
+// refuse answers a connection that gets no place, and has it closed later. Over TLS it
+// would first need what it does not get.
 func (f *front) refuse(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
 	f.gw.countOverload()
-	if f.tls != nil {
+	if f.tls != nil || !answerOverloaded(conn) {
+		_ = conn.Close()
 		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.refusing) == maxRefusing {
+		f.closeRefusedLocked()
+	}
+	f.refusing = append(f.refusing, conn)
+	f.wg.Go(func() { f.linger(conn) })
+}
+
+// answerOverloaded writes the answer, which the kernel takes at once, and reports whether
+// the peer may read it in peace.
+func answerOverloaded(conn net.Conn) bool {
 	_ = conn.SetDeadline(time.Now().Add(refuseTime))
 	seconds := retryAfterMin + int(time.Now().UnixNano()%retryAfterSpan)
 	body := fmt.Sprintf("%s retry_ms=%d: this node takes no more connections now\n", room.ReasonOverloaded, 1000*seconds)
 	_, err := fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"+
 		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n%s", len(body), seconds, body)
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil && half.CloseWrite() == nil {
-		// Closed over bytes that nobody has read, it would be reset, and the answer lost.
-		var request [1 << 10]byte
-		for err == nil {
-			_, err = conn.Read(request[:])
-		}
+	half, ok := conn.(interface{ CloseWrite() error })
+	return err == nil && ok && half.CloseWrite() == nil
+}
+
+// linger closes a connection that has its answer once the peer has, or the time is over.
+// Closed over bytes that nobody has read, it would be reset, and the answer could be lost.
+func (f *front) linger(conn net.Conn) {
+	var request [1 << 10]byte
+	for err := error(nil); err == nil; {
+		_, err = conn.Read(request[:])
 	}
+	_ = conn.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refusing = slices.DeleteFunc(f.refusing, func(c net.Conn) bool { return c == conn })
 }
 
 func (g *Gateway) countOverload() {

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/auth"
@@ -99,5 +101,68 @@ func TestPanicWhileGreeting(t *testing.T) {
 	}
 	if !strings.Contains(e.logs.String(), "broken") {
 		t.Errorf("the panic was not logged")
+	}
+}
+
+// halfPipe is a pipe that may be closed for writing, which its peer does not see.
+type halfPipe struct{ net.Conn }
+
+func (halfPipe) CloseWrite() error { return nil }
+
+// TestRefusalDoesNotWait: who is refused may be silent; others do not wait for that, and
+// it does not keep descriptors.
+func TestRefusalDoesNotWait(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		t := w.t
+		f := &front{gw: w.gw}
+		took := since(t)
+		const more = 3
+		ended := make(chan struct{}, maxRefusing+more)
+		for range maxRefusing + more {
+			ours, theirs := net.Pipe()
+			go func() {
+				answer, err := io.ReadAll(ours)
+				if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+					t.Errorf("got %q, %v, want 503 and the end", answer, err)
+				}
+				ended <- struct{}{}
+			}()
+			f.refuse(halfPipe{theirs})
+		}
+		synctest.Wait()
+		if n := len(ended); n != more {
+			t.Errorf("%d were closed at once, want %d", n, more)
+		}
+		took(0)
+		f.wg.Wait()
+		took(refuseTime)
+		synctest.Wait()
+		if n := len(ended); n != cap(ended) || len(f.refusing) != 0 {
+			t.Errorf("%d were closed, %d are kept", n, len(f.refusing))
+		}
+	})
+}
+
+// TestManyRefused: each connection that is refused is told so, however many are silent.
+func TestManyRefused(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, false, func(c *Config) {
+		guests(c, nil)
+		c.MaxConnections = 1
+	})
+	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("status %d", a.StatusCode)
+	}
+	conns := make([]net.Conn, 300)
+	for i := range conns {
+		conns[i] = e.dial(t)
+		defer func() { _ = conns[i].Close() }()
+	}
+	for i, conn := range conns {
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+			t.Fatalf("connection %d got %q, %v, want 503 and the end", i, answer, err)
+		}
 	}
 }

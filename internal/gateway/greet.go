@@ -197,9 +197,14 @@ func (h *head) request() *http.Request {
 	}
 	target, proto, _ := strings.Cut(strings.TrimPrefix(first, "GET "), " ")
 	header, err := lines.ReadMIMEHeader()
-	if err != nil || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
-		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil {
+	if err != nil || strings.Contains(target, "\r") || proto != "HTTP/1.1" || len(header["Host"]) != 1 || header["Host"][0] == "" ||
+		header["Content-Length"] != nil || header["Transfer-Encoding"] != nil || header["Expect"] != nil {
 		return nil
+	}
+	for name := range header {
+		if strings.Contains(name, " ") { // also before its colon
+			return nil
+		}
 	}
 	path, query, _ := strings.Cut(target, "?")
 	return &http.Request{
@@ -214,5 +219,5 @@ func hasBareLF(b []byte) bool {
 	return bytes.Count(b, []byte{'\n'}) != bytes.Count(b, []byte("\r\n"))
 }
 
-// isControl reports whether a rune has no place in a header.
-func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r == 0x7F }
+// isControl reports whether a rune is not usual in a header.
+func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\n' || r == 0x7F }

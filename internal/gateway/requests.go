@@ -126,11 +126,7 @@ func (s *session) authenticate(id uint32, token string) {
 		Authenticated: &roomcastv1.ServerFrame_Authenticated{Expires: timestamppb.New(caller.Expires)},
 	}})
 	s.subscribeQueries()
-	for _, name := range s.rooms.names() {
-		if !caller.MaySubscribe(name) && !s.rooms.isGiven(name) {
-			s.leave(0, name)
-		}
-	}
+	s.recheckRooms()
 	s.recheckPresence()
 	if before != nil && before.User != caller.User {
 		s.rooms.renamed()
@@ -158,31 +154,39 @@ func (s *session) subscribe(by time.Time, id uint32, r *roomcastv1.ClientFrame_S
 		}
 	}
 	if in, count := s.rooms.has(name); !in && count >= maxRooms {
-		return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
+		return tooManyRooms()
 	}
 	c, pos, err := s.join(by, name, after)
 	if err != nil {
 		return err
 	}
-	s.enter(id, name, c, pos, r.GetPresence())
-	return nil
+	return s.enter(id, name, c, pos, r.GetPresence())
+}
+
+func tooManyRooms() error {
+	return room.Errorf(room.Exhausted, room.ReasonTooManyRooms, "a socket may have %d rooms", maxRooms)
 }
 
 // enter lets a cursor that waits in its room begin. Subscribing again moves the place. The
 // frames of a watch come after `subscribed`.
-func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position, watch bool) {
+func (s *session) enter(id uint32, name room.Name, c *hub.Cursor, pos room.Position, watch bool) error {
 	r := &s.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended {
+	old := r.getLocked(name)
+	switch {
+	case s.out.closing():
 		c.Leave()
-		return
-	}
-	if old := r.getLocked(name); old != nil {
+		return nil
+	case old != nil:
 		c.Succeed(old)
+	case r.lenLocked() >= maxRooms: // the server has subscribed others meanwhile
+		c.Leave()
+		return tooManyRooms()
 	}
 	s.beginLocked(id, c, pos)
 	s.watchLocked(name, watch)
+	return nil
 }
 
 // beginLocked puts a cursor in its place and lets it begin. The rooms' lock is held.
@@ -228,6 +232,10 @@ func (s *session) unsubscribe(id uint32, r *roomcastv1.ClientFrame_Unsubscribe) 
 func (s *session) leave(id uint32, name room.Name) bool {
 	s.rooms.mu.Lock()
 	defer s.rooms.mu.Unlock()
+	return s.leaveLocked(id, name)
+}
+
+func (s *session) leaveLocked(id uint32, name room.Name) bool {
 	c := s.rooms.getLocked(name)
 	if c == nil {
 		return false
@@ -240,6 +248,19 @@ func (s *session) leave(id uint32, name room.Name) bool {
 		Unsubscribed: &roomcastv1.ServerFrame_Unsubscribed{Room: string(name)},
 	}})
 	return true
+}
+
+// recheckRooms ends the subscriptions that a newer token does not allow, but for those
+// that the server wants.
+func (s *session) recheckRooms() {
+	caller, r := s.caller.Load(), &s.rooms
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range r.namesLocked() {
+		if _, given := r.given[name]; !given && !caller.MaySubscribe(name) {
+			s.leaveLocked(0, name)
+		}
+	}
 }
 
 // jsonName is a field's name in JSON frames.

@@ -17,7 +17,6 @@ type rooms struct {
 	one   *hub.Cursor               // the first, while it is alone: most sockets have one room
 	of    map[room.Name]*hub.Cursor // all, once there are more
 	given map[room.Name]struct{}    // of them, those that the server subscribed; nil = none
-	ended bool                      // no more come in
 
 	watches map[room.Name]*presence.Watch // of them, those whose members the peer is told of; nil = none
 }
@@ -82,22 +81,17 @@ func (r *rooms) has(name room.Name) (in bool, count int) {
 // names lists the rooms, sorted.
 func (r *rooms) names() []room.Name {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.namesLocked()
+}
+
+func (r *rooms) namesLocked() []room.Name {
 	list := make([]room.Name, 0, r.lenLocked())
 	for c := range r.allLocked() {
 		list = append(list, c.Room())
 	}
-	r.mu.Unlock()
 	slices.Sort(list)
 	return list
-}
-
-// isGiven reports whether the server subscribed a room: then it does not depend on the
-// token.
-func (r *rooms) isGiven(name room.Name) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, given := r.given[name]
-	return given
 }
 
 // give notes that the server wants the socket in a room, if it is there.
@@ -118,11 +112,10 @@ func (r *rooms) giveLocked(name room.Name) {
 	r.given[name] = struct{}{}
 }
 
-// end leaves every room for good. It may be called again.
+// end leaves every room. The socket is closing: no more come in. It may be called again.
 func (r *rooms) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ended = true
 	for c := range r.allLocked() {
 		c.Close()
 	}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -108,16 +107,10 @@ type Session struct {
 	Rooms      []room.Name // sorted
 }
 
-// Sessions returns the open sockets of a user, or of all users if it is empty, sorted
-// by user and connection. Sockets that have not authenticated yet, or are closing, are
-// not among them.
-func (g *Gateway) Sessions(user string) []Session {
-	list, _ := g.SessionsAfter("", "", user, "", math.MaxInt-1)
-	return list
-}
-
-// SessionsAfter is [Gateway.Sessions] of those that follow a user and connection, in a
-// room if one is named, and at most limit. more says that others follow.
+// SessionsAfter returns the open sockets of a user, or of all users if it is empty, sorted
+// by user and connection: those that follow a user and connection, in a room if one is
+// named, and at most limit. more says that others follow. Sockets that have not
+// authenticated yet, or are closing, are not among them.
 func (g *Gateway) SessionsAfter(afterUser, afterConnection, user string, in room.Name, limit int) (list []Session, more bool) {
 	sessions := g.roster.of(user)
 	if user == "" {

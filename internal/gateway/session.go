@@ -189,6 +189,7 @@ func (s *session) drop() {
 	if s.parking != nil {
 		s.readable() // nothing else would tell its reader
 	}
+	s.signal() // nor the flusher, if the reader has ended
 }
 
 // belowTLS returns the connection that TLS, if any, runs on.

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -363,4 +365,51 @@ func TestManyRoomsResume(t *testing.T) {
 			t.Errorf("%d reads of %d logs", n, rooms)
 		}
 	})
+}
+
+// TestPeerClosesUnread: a peer that says good-bye and does not read what is before the
+// answer is let go, and leaves its room.
+func TestPeerClosesUnread(t *testing.T) {
+	t.Parallel()
+	for name, withTLS := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, withTLS, func(c *Config) { guests(c, nil) })
+			conn := e.dial(t)
+			if withTLS {
+				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+			}
+			a := e.ask(t, conn, request("GET /v1/ws?room=a HTTP/1.1"))
+			if got := a.next(t) + a.next(t); got != `welcome guest{"subscribed":{"room":"a","position":"@10"}}` {
+				t.Fatal(got)
+			}
+			pad := strings.Repeat("x", 64<<10)
+			for range 500 { // more than any kernel holds
+				e.bus.append("a", pad)
+			}
+			s := e.gw.roster.all()[0]
+			eventually(t, "the socket is full", func() bool {
+				e.gw.pollers.out.mu.Lock()
+				defer e.gw.pollers.out.mu.Unlock()
+				return slices.Contains(e.gw.pollers.out.sessions, s)
+			})
+			if _, err := conn.Write([]byte(closeFrame(1000, ""))); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the socket is gone", func() bool { return e.gw.Connections()+e.gw.cfg.Hub.Rooms() == 0 })
+		})
+	}
+}
+
+// eventually waits for something that the kernel's time decides.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !is() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-deadline:
+			t.Fatalf("not after 30 s: %s", what)
+		}
+	}
 }

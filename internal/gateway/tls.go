@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ type recordConn struct {
 	mu      sync.Mutex // guards what follows
 	signal  func()     // not nil: records are buffered; called when TLS has one of its own
 	writing bool       // the records are of the flusher, who knows
+	answers int32      // bytes of records that TLS has added itself
 	records []byte
 	parking *fdSocket // not nil: reads do not wait
 }
@@ -47,12 +49,16 @@ func (c *recordConn) Write(p []byte) (int, error) {
 		c.leave()
 		return n, err
 	}
-	c.records = append(c.records, p...)
-	writing := c.writing
-	c.mu.Unlock()
-	if !writing {
+	defer c.mu.Unlock()
+	if !c.writing {
+		// The peer may ask for answers without end, and read none of them.
+		if c.answers > maxControlBytes {
+			return 0, errors.New("the answers of TLS are not read")
+		}
+		c.answers += int32(len(p)) //nolint:gosec // a record
 		c.signal()
 	}
+	c.records = append(c.records, p...)
 	return len(p), nil
 }
 
@@ -96,7 +102,7 @@ func (c *recordConn) take() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	records := c.records
-	c.records = nil
+	c.records, c.answers = nil, 0
 	return records
 }
 

@@ -99,3 +99,29 @@ func TestSlowTLS(t *testing.T) {
 		t.Errorf("%d pongs", pongs)
 	}
 }
+
+// TestUnreadRecords: a peer may have TLS answer (key updates) without end; what it does
+// not read of that is bounded.
+func TestUnreadRecords(t *testing.T) {
+	t.Parallel()
+	signals := 0
+	c := &recordConn{}
+	c.hand(func() { signals++ }, nil)
+	c.setWriting(true)
+	if _, err := c.Write(make([]byte, 2*maxPlain)); err != nil {
+		t.Fatalf("the flusher's records: %v", err)
+	}
+	c.setWriting(false)
+	written, record := 0, make([]byte, 27)
+	for ; written < 10_000; written++ {
+		if _, err := c.Write(record); err != nil {
+			break
+		}
+	}
+	if kept := len(c.take()); written == 10_000 || kept > 2*maxPlain+maxControlBytes+len(record) {
+		t.Errorf("%d records were taken, %d bytes are kept", written, kept)
+	}
+	if signals != written {
+		t.Errorf("%d signals for %d records", signals, written)
+	}
+}

@@ -116,19 +116,24 @@ func (c *Cursor) Start() {
 
 // Leave ends the cursor: Deliver is not called for it any more, but for a call that
 // has begun. It may be called again.
-func (c *Cursor) Leave() { c.leave(room.Unsubscribed) }
+func (c *Cursor) Leave() { c.leave(room.Unsubscribed, nil) }
 
 // Close is Leave because the subscriber has ended.
-func (c *Cursor) Close() { c.leave(room.Closed) }
+func (c *Cursor) Close() { c.leave(room.Closed, nil) }
 
-func (c *Cursor) leave(why room.LeaveReason) {
-	if c.takeOut(why) {
+// Succeed has c take the place of another cursor of its subscriber and room, which
+// leaves: the subscriber was and stays a member. It comes before c's Start.
+func (c *Cursor) Succeed(old *Cursor) { old.leave("", c) }
+
+func (c *Cursor) leave(why room.LeaveReason, next *Cursor) {
+	if c.takeOut(why, next) {
 		c.part.room.hub.release(c.part.room)
 	}
 }
 
-// takeOut takes the cursor out of its room and reports whether it was there.
-func (c *Cursor) takeOut(why room.LeaveReason) bool {
+// takeOut takes the cursor out of its room and reports whether it was there. Who is next,
+// if anybody, is a member in its stead.
+func (c *Cursor) takeOut(why room.LeaveReason, next *Cursor) bool {
 	r := c.part.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,7 +142,11 @@ func (c *Cursor) takeOut(why room.LeaveReason) bool {
 	}
 	c.part.remove(c)
 	r.formats[c.format]--
-	r.quit(c, why)
+	if next != nil {
+		r.succeed(c, next)
+	} else {
+		r.quit(c, why)
+	}
 	return true
 }
 

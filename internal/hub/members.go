@@ -44,29 +44,13 @@ func (r *Room) quit(c *Cursor, why room.LeaveReason) {
 // put gives a cursor a place among the members. The lock is held.
 func (r *Room) put(place int32, c *Cursor) { r.members[place], c.member = c, place }
 
-// Succeed has c take the place of another cursor of its subscriber and room, which
-// leaves: the subscriber was and stays a member. It comes before c's Start.
-func (c *Cursor) Succeed(old *Cursor) {
-	if !old.succeededBy(c) {
-		return
-	}
-	old.part.room.hub.release(old.part.room)
-}
-
-func (c *Cursor) succeededBy(next *Cursor) bool {
-	r := c.part.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.left.Swap(true) {
-		return false
-	}
-	c.part.remove(c)
-	r.formats[c.format]--
+// succeed has a cursor take another one's place among the members, if that is one. The
+// lock is held.
+func (r *Room) succeed(c, next *Cursor) {
 	if c.member != notMember {
 		r.put(c.member, next)
 		c.member, next.joined, next.since = notMember, c.joined, c.since
 	}
-	return true
 }
 
 // Renamed says that the subscriber has another user from now on: who watches is told

@@ -57,6 +57,10 @@ func (pg *page) find(pos room.Position) (next int, ok bool) {
 	return lo + 1, lo < len(pg.entries) && pg.entries[lo].msg.Position == pos
 }
 
+// maxPages is how many pages of one room are kept: a look goes through all of them,
+// and a client may ask for one from each position that it makes up.
+const maxPages = 512
+
 // shelf keeps the pages that were read last, for all rooms within one bound: sockets
 // at the same place share them, and one that is slow leaves nothing in memory.
 type shelf struct {
@@ -82,18 +86,16 @@ func (s *shelf) find(r *Room, pos room.Position) (*page, int) {
 	return nil, 0
 }
 
-// put keeps a page in place of one that was read after the same position.
+// put keeps a page in place of one that was read after the same position, or of the
+// room's that was used least recently if it has its share.
 func (s *shelf) put(r *Room, pg *page) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rooms == nil {
 		s.rooms = make(map[*Room][]*page)
 	}
-	for _, old := range s.rooms[r] {
-		if old.after == pg.after {
-			s.remove(old)
-			break
-		}
+	if old := s.replaced(r, pg); old != nil {
+		s.remove(old)
 	}
 	pg.room, pg.used, pg.item = r, time.Now(), s.recent.PushFront(pg)
 	s.rooms[r] = append(s.rooms[r], pg)
@@ -101,6 +103,23 @@ func (s *shelf) put(r *Room, pg *page) {
 	for s.bytes > s.maxBytes && s.recent.Len() > 1 {
 		s.removeLast()
 	}
+}
+
+// replaced returns which page of a room goes for a new one, nil if none has to.
+func (s *shelf) replaced(r *Room, pg *page) *page {
+	var oldest *page
+	for _, old := range s.rooms[r] {
+		if old.after == pg.after {
+			return old
+		}
+		if oldest == nil || old.used.Before(oldest.used) {
+			oldest = old
+		}
+	}
+	if len(s.rooms[r]) < maxPages {
+		return nil
+	}
+	return oldest
 }
 
 // drop forgets a room's pages.

@@ -169,7 +169,7 @@ func (n *Node) start(ctx context.Context) (p *parts, err error) {
 	if p.gateway, err = gateway.New(n.gatewayConfig(p.bus, p.hub, p.presence)); err != nil {
 		return p, err
 	}
-	if err = p.presence.Answer(sockets{Gateway: p.gateway, node: n.cfg.Node}); err != nil {
+	if err = p.presence.Answer(p.gateway); err != nil {
 		return p, err
 	}
 	conns, err := connections.New(ctx, p.bus, p.gateway, n.log)

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -181,6 +182,7 @@ func checkUser(t *testing.T, ask who, nodes []string) {
 			t.Errorf("connected %v", c.GetConnected().AsTime())
 		}
 	}
+	slices.Sort(got) // they come by connections, which are random
 	if diff := cmp.Diff(nodes, got); diff != "" {
 		t.Errorf("ann's nodes (-want +got):\n%s", diff)
 	}

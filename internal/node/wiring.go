@@ -40,25 +40,6 @@ func (c cluster) Nodes() []presence.Node {
 	return nodes
 }
 
-// sockets is the gateway as presence sees it.
-type sockets struct {
-	*gateway.Gateway
-	node string
-}
-
-func (s sockets) SocketsOf(user string) []presence.Socket {
-	if user == "" {
-		return nil // the gateway would list everybody's
-	}
-	var list []presence.Socket
-	for _, open := range s.Sessions(user) {
-		list = append(list, presence.Socket{
-			Connection: open.Connection, Node: s.node, Connected: open.Connected, Rooms: open.Rooms,
-		})
-	}
-	return list
-}
-
 func (n *Node) newPresence(b *bus.Bus, rooms *hub.Hub) *presence.Presence {
 	return presence.New(presence.Config{
 		Node: n.cfg.Node, Version: n.cfg.Version, Policies: n.policies,

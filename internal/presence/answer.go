@@ -17,7 +17,6 @@ const (
 	kindCount   = "presence.count"
 	kindMembers = "presence.members"
 	kindRooms   = "presence.rooms"
-	kindUser    = "presence.user"
 	kindExplain = "presence.explain"
 	kindNode    = "presence.node"
 	kindReceipt = "presence.receipt"
@@ -32,7 +31,6 @@ func (p *Presence) Answer(sockets Sockets) error {
 		kindCount:   answering(a.count),
 		kindMembers: answering(a.members),
 		kindRooms:   answering(a.rooms),
-		kindUser:    answering(a.user),
 		kindExplain: answering(a.explain),
 		kindNode:    answering(a.node),
 		kindReceipt: answering(a.receipt),
@@ -140,30 +138,6 @@ func allowed(patterns []string, name room.Name) bool {
 		}
 	}
 	return false
-}
-
-func (a answers) user(_ context.Context, q *busv1.UserQuestion, part func(proto.Message)) {
-	type socket = busv1.UserConnections_UserConnection
-	out := chunks[*socket]{send: func(list []*socket) { part(&busv1.UserConnections{Connections: list}) }}
-	for _, s := range a.sockets.SocketsOf(q.GetUser()) {
-		names := chunks[string]{send: func(list []string) {
-			bytes := len(s.Connection) + 16
-			for _, name := range list {
-				bytes += len(name) + 2
-			}
-			out.add(&socket{Connection: s.Connection, Connected: s.Connected.UnixMilli(), Rooms: list}, bytes)
-		}}
-		for _, name := range s.Rooms {
-			if a.Listed(name) {
-				names.add(string(name), len(name)+2)
-			}
-		}
-		if len(names.list) == 0 {
-			names.send(nil) // it is in no room
-		}
-		names.flush()
-	}
-	out.flush()
 }
 
 func (a answers) explain(_ context.Context, q *busv1.ExplainQuestion, part func(proto.Message)) {

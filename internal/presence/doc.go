@@ -7,6 +7,7 @@
 // a node does not know it must never make up: an answer is complete, or it says that it
 // is not.
 //
-// Lock order: watches.mu, watched.mu, then the outbox of a socket that listens; before
-// them only a session's rooms. leases.mu, then the hub's, then leases.queueMu.
+// Lock order: watched.mu, then the outbox of a socket that listens; before them only a
+// session's rooms. watches.mu is held with none of them. leases.mu, then the hub's, then
+// leases.queueMu.
 package presence

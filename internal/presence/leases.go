@@ -118,7 +118,8 @@ func (l *leases) push(t told) {
 	}
 }
 
-// run tells what is queued for as long as anything is watched.
+// run tells what is queued for as long as anything is watched, and at the end what is left:
+// nobody else does, so it stays in order.
 func (l *leases) run() {
 	tick := time.NewTicker(leaseSweep)
 	defer tick.Stop()
@@ -127,10 +128,12 @@ func (l *leases) run() {
 		case <-l.news:
 			l.flush()
 		case now := <-tick.C:
+			l.flush() // it may be the end
 			if l.sweep(now) {
 				return
 			}
 		case <-l.p.ctx.Done():
+			l.flush()
 			return
 		}
 	}
@@ -167,14 +170,13 @@ func (l *leases) sweep(now time.Time) (done bool) {
 	return !l.running
 }
 
-// close ends all leases. What is queued is told.
+// close ends all leases. What is queued run tells.
 func (l *leases) close() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.closed = true
 	for name, held := range l.rooms {
 		held.stop()
 		delete(l.rooms, name)
 	}
-	l.mu.Unlock()
-	l.flush()
 }

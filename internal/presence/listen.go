@@ -24,16 +24,13 @@ func (r *watched) listen(l *Watch) {
 	}
 }
 
-// unlisten lets a listener go, and reports whether it was the last one.
-func (r *watched) unlisten(l *Watch) (last bool) {
+// unlisten lets a listener go, and reports whether it was there.
+func (r *watched) unlisten(l *Watch) (there bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.stopped {
-		return false
-	}
-	l.stopped = true
+	_, there = r.listeners[l]
 	delete(r.listeners, l)
-	return len(r.listeners) == 0
+	return there
 }
 
 // tell gives an event to all who listen. The lock is held.
@@ -85,25 +82,45 @@ func (r *watched) offerSnapshot(l *Watch) {
 // snapshot returns who is there. The lock is held.
 func (r *watched) snapshot(brief bool) *Event {
 	kind := 0
-	limit := r.count
 	if brief {
-		kind, limit = 1, min(limit, BriefMembers)
+		kind = 1
 	}
 	attendance := r.attendance()
 	if old := r.snap[kind]; old != nil && old.Complete == attendance.Complete && slices.Equal(old.Missing, attendance.Missing) {
 		return old
 	}
+	members := r.brief
+	if !brief {
+		members = r.first(r.count)
+	} else if members == nil {
+		members = r.first(min(r.count, BriefMembers))
+		r.brief = members
+	}
+	r.snap[kind] = &Event{
+		Kind: Snapshot, Room: r.name, Members: members, Connections: r.count, Users: len(r.users),
+		Attendance: attendance,
+	}
+	return r.snap[kind]
+}
+
+// first returns the first so many members. The lock is held.
+func (r *watched) first(limit int) []room.Member {
 	list := firsts[room.Member]{limit: limit, compare: compareMembers}
 	for _, v := range r.views {
 		for _, m := range v.members {
 			list.add(m)
 		}
 	}
-	r.snap[kind] = &Event{
-		Kind: Snapshot, Room: r.name, Members: list.sorted(), Connections: r.count, Users: len(r.users),
-		Attendance: attendance,
+	return list.sorted()
+}
+
+// moved forgets the members of brief snapshots if one who comes or goes is, or should be,
+// one of them: in a large room most are not, and to find them takes long. The lock is
+// held.
+func (r *watched) moved(m room.Member) {
+	if n := len(r.brief); n < BriefMembers || compareMembers(m, r.brief[n-1]) <= 0 {
+		r.brief = nil
 	}
-	return r.snap[kind]
 }
 
 // attendance says whose members are known. The lock is held.

@@ -33,6 +33,7 @@ type cluster struct {
 	largest int                    // bytes of a part or a question
 	lose    func(from string) bool // a message between nodes; nil = none
 	asking  func(node string)      // one node is asked; nil = nothing happens
+	telling func()                 // is called first when a node tells; nil = nothing happens
 	young   bool                   // nobody knows who is there
 }
 
@@ -155,6 +156,12 @@ func (m *member) Nodes() (list []Node) {
 func (m *member) Tell(name room.Name, body []byte) {
 	m.c.mu.Lock()
 	m.c.tells++
+	telling := m.c.telling
+	m.c.mu.Unlock()
+	if telling != nil {
+		telling()
+	}
+	m.c.mu.Lock()
 	lost := m.gone || m.c.lose != nil && m.c.lose(m.node.Name)
 	var heard []*func([]byte)
 	for f := range m.c.hearing[name] {
@@ -183,8 +190,7 @@ func (m *member) Hear(_ context.Context, name room.Name, heard func([]byte)) (fu
 	}, nil
 }
 
-func (m *member) Connections() int          { return 0 }
-func (m *member) SocketsOf(string) []Socket { return nil }
+func (m *member) Connections() int { return 0 }
 
 // change changes what happens between the nodes.
 func (c *cluster) change(how func()) {

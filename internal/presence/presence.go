@@ -75,15 +75,6 @@ type Watched interface {
 // Sockets are this node's sockets: the gateway.
 type Sockets interface {
 	Connections() int
-	SocketsOf(user string) []Socket
-}
-
-// Socket is one connection of a user.
-type Socket struct {
-	Connection string
-	Node       string // that holds it
-	Connected  time.Time
-	Rooms      []room.Name // sorted
 }
 
 // Config is what presence needs. All of it must be set.

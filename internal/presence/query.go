@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 	"github.com/roomcast/roomcast/internal/room"
@@ -104,37 +103,6 @@ func (p *Presence) Rooms(ctx context.Context, q RoomsQuery) RoomPage {
 		}
 	}
 	return page
-}
-
-// UserAnswer is where a user is.
-type UserAnswer struct {
-	Sockets []Socket // sorted by node and connection
-	Attendance
-}
-
-// User tells a user's sockets.
-func (p *Presence) User(ctx context.Context, user string) UserAnswer {
-	sockets := make(map[string]*Socket)
-	a := ask(ctx, p, kindUser, &busv1.UserQuestion{User: user}, func(node string, part *busv1.UserConnections) {
-		for _, c := range part.GetConnections() {
-			s := sockets[c.GetConnection()]
-			if s == nil {
-				s = &Socket{Connection: c.GetConnection(), Node: node, Connected: time.UnixMilli(c.GetConnected())}
-				sockets[s.Connection] = s
-			}
-			for _, name := range c.GetRooms() {
-				s.Rooms = append(s.Rooms, room.Name(name))
-			}
-		}
-	})
-	answer := UserAnswer{Attendance: a}
-	for _, s := range sockets {
-		answer.Sockets = append(answer.Sockets, *s)
-	}
-	slices.SortFunc(answer.Sockets, func(a, b Socket) int {
-		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Connection, b.Connection))
-	})
-	return answer
 }
 
 // NodeRoom is a room as a node has it.

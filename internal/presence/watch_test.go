@@ -128,6 +128,31 @@ func TestStoppedNode(t *testing.T) {
 	})
 }
 
+// What a node has still to tell when it stops follows what it is just telling.
+func TestStoppedNodeTellsInOrder(t *testing.T) {
+	t.Parallel()
+	inCluster(t, func(_ *testing.T, c *cluster, _ *log, want func(...string)) {
+		b := c.nodes[1]
+		first := b.enter("room", "b1")
+		want("+b1")
+		held := make(chan struct{})
+		c.change(func() {
+			c.telling = func() {
+				c.change(func() { c.telling = nil })
+				<-held
+			}
+		})
+		b.enter("room", "b2")
+		synctest.Wait()
+		first.Close()
+		go b.Close()
+		pass(2 * renewEvery * lookEvery) // it answers that it tells nothing any more
+		want()
+		close(held)
+		want("+b2", "-b1 CLOSED")
+	})
+}
+
 // A node that is started again while it is asked answers for its new life.
 func TestAnotherLifeAnswers(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,8 @@ type watched struct {
 	ctx    context.Context //nolint:containedctx // ends when nobody watches any more
 	cancel context.CancelFunc
 
+	uses int // its listeners, those that come and go too; guarded by watches.mu
+
 	mu        sync.Mutex // guards what follows
 	views     map[string]*view
 	users     map[string]int // sockets of each user
@@ -33,9 +35,10 @@ type watched struct {
 	whole     bool     // this node knows who everybody is
 	missing   []string // nodes that have not answered
 	hearing   bool
-	changed   bool      // since occupied
-	occupied  time.Time // when occupancy was told
-	snap      [2]*Event // full, brief: made when needed, until the next change
+	changed   bool          // since occupied
+	occupied  time.Time     // when occupancy was told
+	snap      [2]*Event     // full, brief: made when needed, until the next change
+	brief     []room.Member // of brief snapshots; nil = to be found
 }
 
 // view is what one node has told. It goes by the row of its events: another row, or a
@@ -152,6 +155,7 @@ func (r *watched) join(v *view, m room.Member) {
 	v.members[m.Connection] = m
 	r.count++
 	r.users[m.User]++
+	r.moved(m)
 	r.tell(&Event{Kind: Join, Room: r.name, Member: m})
 }
 
@@ -165,6 +169,7 @@ func (r *watched) leave(v *view, connection string, why room.LeaveReason) {
 	if r.users[m.User]--; r.users[m.User] == 0 {
 		delete(r.users, m.User)
 	}
+	r.moved(m)
 	r.tell(&Event{Kind: Leave, Room: r.name, Member: m, Reason: why})
 }
 
@@ -226,6 +231,9 @@ func (r *watched) answeredBy(node string) {
 // claimed compares what a node says it has told with what was heard. What is under way
 // has until the next look.
 func (r *watched) claimed(node string, row, seq uint64) {
+	if row == 0 {
+		return // it is going: what it still tells counts
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.view(node)

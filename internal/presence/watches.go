@@ -29,7 +29,7 @@ const (
 type watches struct {
 	p *Presence // static
 
-	mu      sync.Mutex // guards what follows; before those of the rooms
+	mu      sync.Mutex // guards what follows; held with no other, as a snapshot may take long
 	rooms   map[room.Name]*watched
 	running bool
 	closed  bool
@@ -48,9 +48,8 @@ type Watch struct {
 	brief bool
 
 	// guarded by the room's lock
-	stopped bool
-	behind  bool // it has not taken an event, and gets a snapshot instead
-	large   bool // brief: it is told of occupancy
+	behind bool // it has not taken an event, and gets a snapshot instead
+	large  bool // brief: it is told of occupancy
 }
 
 // Watch tells what happens in a room from now on: a snapshot, joins, leaves, until
@@ -69,6 +68,13 @@ func (p *Presence) WatchBriefly(name room.Name, tell func(*Event) bool) *Watch {
 }
 
 func (w *watches) add(name room.Name, l *Watch) *Watch {
+	l.room = w.use(name)
+	l.room.listen(l)
+	return l
+}
+
+// use returns the room for one more listener.
+func (w *watches) use(name room.Name) *watched {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.rooms[name]
@@ -83,18 +89,20 @@ func (w *watches) add(name room.Name, l *Watch) *Watch {
 			}
 		}
 	}
-	l.room = r
-	r.listen(l)
-	return l
+	r.uses++
+	return r
 }
 
 // Stop ends the watch: nothing is told after it has returned. It may be called again,
 // and not by tell.
 func (l *Watch) Stop() {
+	if !l.room.unlisten(l) {
+		return
+	}
 	w := &l.room.p.watches
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if last := l.room.unlisten(l); last && w.rooms[l.room.name] == l.room {
+	if l.room.uses--; l.room.uses == 0 && w.rooms[l.room.name] == l.room {
 		delete(w.rooms, l.room.name)
 		l.room.end()
 	}

@@ -103,6 +103,11 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Errorf("%d sockets were let in with 300 descriptors, want all but those of the node", n)
 	}
 	publish("hello", "with as many sockets as there may be")
+	s.callSilently(t)
+	publish("hello", "beside a storm of those who are refused")
+	if strings.Contains(s.errors(), "no descriptors are left") {
+		t.Error("those who are refused have taken the node's own descriptors")
+	}
 
 	var idle []net.Conn
 	for !strings.Contains(s.errors(), "no descriptors are left") {
@@ -113,6 +118,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		idle = append(idle, c)
 		s.wantRefused(t)
 	}
+	s.callSilently(t)
 	for range 10 {
 		s.wantRefused(t)
 	}
@@ -159,6 +165,20 @@ func (s *server) whileExhausted(t testing.TB, do func(second int)) {
 		s.wantRefused(t)
 		do(second)
 	}
+}
+
+// callSilently makes many connections that ask for nothing. They must not keep others
+// from their answer.
+func (s *server) callSilently(t testing.TB) {
+	t.Helper()
+	for range 200 {
+		conn, err := net.Dial("tcp", s.HTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	s.wantRefused(t)
 }
 
 // fill opens sockets until one is refused.

@@ -679,7 +679,10 @@ type GetUserResponse struct {
 	// False if a live node did not answer.
 	Complete bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
 	// The nodes that did not answer.
-	MissingNodes  []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	MissingNodes []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	// There are more connections than a response may hold, about 2 MiB or 10,000 of them.
+	// ConnectionService.ListConnections lists all.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +736,13 @@ func (x *GetUserResponse) GetMissingNodes() []string {
 		return x.MissingNodes
 	}
 	return nil
+}
+
+func (x *GetUserResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // WatchRoomRequest names the room to watch.
@@ -885,15 +895,18 @@ func (*WatchRoomResponse_Join) isWatchRoomResponse_Event() {}
 
 func (*WatchRoomResponse_Leave_) isWatchRoomResponse_Event() {}
 
-// Snapshot is all members of the room at one moment.
+// Snapshot is all members of the room at one moment. That of a large room comes in
+// parts of about 1 MiB, one response each with nothing between them.
 type WatchRoomResponse_Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The members.
+	// The members, or a part of them.
 	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	// False if a live node did not answer.
+	// False if a live node did not answer, and in every part but the last.
 	Complete bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
-	// The nodes that did not answer.
-	MissingNodes  []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	// The nodes that did not answer; in the last part.
+	MissingNodes []string `protobuf:"bytes,3,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	// The next response is another part of this snapshot.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +960,13 @@ func (x *WatchRoomResponse_Snapshot) GetMissingNodes() []string {
 		return x.MissingNodes
 	}
 	return nil
+}
+
+func (x *WatchRoomResponse_Snapshot) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Leave is a member that went, and why.
@@ -1055,21 +1075,23 @@ const file_roomcast_v1_presence_proto_rawDesc = "" +
 	"connection\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05rooms\x18\x03 \x03(\tR\x05rooms\x128\n" +
-	"\tconnected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\x91\x01\n" +
+	"\tconnected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\xa5\x01\n" +
 	"\x0fGetUserResponse\x12=\n" +
 	"\vconnections\x18\x01 \x03(\v2\x1b.roomcast.v1.UserConnectionR\vconnections\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12#\n" +
-	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\"&\n" +
+	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"&\n" +
 	"\x10WatchRoomRequest\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\tR\x04room\"\x96\x03\n" +
+	"\x04room\x18\x01 \x01(\tR\x04room\"\xab\x03\n" +
 	"\x11WatchRoomResponse\x12E\n" +
 	"\bsnapshot\x18\x01 \x01(\v2'.roomcast.v1.WatchRoomResponse.SnapshotH\x00R\bsnapshot\x12)\n" +
 	"\x04join\x18\x02 \x01(\v2\x13.roomcast.v1.MemberH\x00R\x04join\x12<\n" +
-	"\x05leave\x18\x03 \x01(\v2$.roomcast.v1.WatchRoomResponse.LeaveH\x00R\x05leave\x1az\n" +
+	"\x05leave\x18\x03 \x01(\v2$.roomcast.v1.WatchRoomResponse.LeaveH\x00R\x05leave\x1a\x8e\x01\n" +
 	"\bSnapshot\x12-\n" +
 	"\amembers\x18\x01 \x03(\v2\x13.roomcast.v1.MemberR\amembers\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12#\n" +
-	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\x1aL\n" +
+	"\rmissing_nodes\x18\x03 \x03(\tR\fmissingNodes\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x1aL\n" +
 	"\x05Leave\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.roomcast.v1.MemberR\x06member\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reasonB\a\n" +

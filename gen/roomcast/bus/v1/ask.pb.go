@@ -87,7 +87,9 @@ type Answer struct {
 	// The node has no more to say.
 	Last bool `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	// The part, as the kind of the question says; absent if the node has nothing to say.
-	Part          []byte `protobuf:"bytes,4,opt,name=part,proto3,oneof" json:"part,omitempty"`
+	Part []byte `protobuf:"bytes,4,opt,name=part,proto3,oneof" json:"part,omitempty"`
+	// With last: how many parts there are, so that a lost one is noticed.
+	Parts         uint32 `protobuf:"varint,5,opt,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -150,6 +152,13 @@ func (x *Answer) GetPart() []byte {
 	return nil
 }
 
+func (x *Answer) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
 var File_roomcast_bus_v1_ask_proto protoreflect.FileDescriptor
 
 const file_roomcast_bus_v1_ask_proto_rawDesc = "" +
@@ -157,12 +166,13 @@ const file_roomcast_bus_v1_ask_proto_rawDesc = "" +
 	"\x19roomcast/bus/v1/ask.proto\x12\x0froomcast.bus.v1\">\n" +
 	"\x03Ask\x12\x1b\n" +
 	"\twithin_ms\x18\x01 \x01(\rR\bwithinMs\x12\x1a\n" +
-	"\bquestion\x18\x02 \x01(\fR\bquestion\"t\n" +
+	"\bquestion\x18\x02 \x01(\fR\bquestion\"\x8a\x01\n" +
 	"\x06Answer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\bR\x04last\x12\x17\n" +
-	"\x04part\x18\x04 \x01(\fH\x00R\x04part\x88\x01\x01B\a\n" +
+	"\x04part\x18\x04 \x01(\fH\x00R\x04part\x88\x01\x01\x12\x14\n" +
+	"\x05parts\x18\x05 \x01(\rR\x05partsB\a\n" +
 	"\x05_partB8Z6github.com/roomcast/roomcast/gen/roomcast/bus/v1;busv1b\x06proto3"
 
 var (

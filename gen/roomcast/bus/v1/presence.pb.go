@@ -428,99 +428,6 @@ func (x *Rooms) GetRooms() []*Rooms_Room {
 	return nil
 }
 
-// UserQuestion (presence.user) asks for a user's sockets. Answer: UserConnections.
-type UserQuestion struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The user.
-	User          string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UserQuestion) Reset() {
-	*x = UserQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UserQuestion) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UserQuestion) ProtoMessage() {}
-
-func (x *UserQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UserQuestion.ProtoReflect.Descriptor instead.
-func (*UserQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *UserQuestion) GetUser() string {
-	if x != nil {
-		return x.User
-	}
-	return ""
-}
-
-// UserConnections is a part of a user's sockets. One may come again with more of its
-// rooms.
-type UserConnections struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sockets.
-	Connections   []*UserConnections_UserConnection `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UserConnections) Reset() {
-	*x = UserConnections{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UserConnections) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UserConnections) ProtoMessage() {}
-
-func (x *UserConnections) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UserConnections.ProtoReflect.Descriptor instead.
-func (*UserConnections) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *UserConnections) GetConnections() []*UserConnections_UserConnection {
-	if x != nil {
-		return x.Connections
-	}
-	return nil
-}
-
 // ExplainQuestion (presence.explain) asks how a node has a room. Answer: NodeRoom, or
 // none from a node without members there.
 type ExplainQuestion struct {
@@ -533,7 +440,7 @@ type ExplainQuestion struct {
 
 func (x *ExplainQuestion) Reset() {
 	*x = ExplainQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[9]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +452,7 @@ func (x *ExplainQuestion) String() string {
 func (*ExplainQuestion) ProtoMessage() {}
 
 func (x *ExplainQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[9]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +465,7 @@ func (x *ExplainQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainQuestion.ProtoReflect.Descriptor instead.
 func (*ExplainQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{9}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExplainQuestion) GetRoom() string {
@@ -583,7 +490,7 @@ type NodeRoom struct {
 
 func (x *NodeRoom) Reset() {
 	*x = NodeRoom{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[10]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +502,7 @@ func (x *NodeRoom) String() string {
 func (*NodeRoom) ProtoMessage() {}
 
 func (x *NodeRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[10]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +515,7 @@ func (x *NodeRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRoom.ProtoReflect.Descriptor instead.
 func (*NodeRoom) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{10}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeRoom) GetHead() string {
@@ -641,7 +548,7 @@ type NodeQuestion struct {
 
 func (x *NodeQuestion) Reset() {
 	*x = NodeQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +560,7 @@ func (x *NodeQuestion) String() string {
 func (*NodeQuestion) ProtoMessage() {}
 
 func (x *NodeQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +573,7 @@ func (x *NodeQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeQuestion.ProtoReflect.Descriptor instead.
 func (*NodeQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{11}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{9}
 }
 
 // NodeFacts is what a node tells of itself.
@@ -686,7 +593,7 @@ type NodeFacts struct {
 
 func (x *NodeFacts) Reset() {
 	*x = NodeFacts{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +605,7 @@ func (x *NodeFacts) String() string {
 func (*NodeFacts) ProtoMessage() {}
 
 func (x *NodeFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +618,7 @@ func (x *NodeFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeFacts.ProtoReflect.Descriptor instead.
 func (*NodeFacts) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{12}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodeFacts) GetVersion() string {
@@ -758,7 +665,7 @@ type ReceiptQuestion struct {
 
 func (x *ReceiptQuestion) Reset() {
 	*x = ReceiptQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +677,7 @@ func (x *ReceiptQuestion) String() string {
 func (*ReceiptQuestion) ProtoMessage() {}
 
 func (x *ReceiptQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +690,7 @@ func (x *ReceiptQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptQuestion.ProtoReflect.Descriptor instead.
 func (*ReceiptQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{13}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReceiptQuestion) GetRoom() string {
@@ -821,7 +728,7 @@ type WatchQuestion struct {
 
 func (x *WatchQuestion) Reset() {
 	*x = WatchQuestion{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +740,7 @@ func (x *WatchQuestion) String() string {
 func (*WatchQuestion) ProtoMessage() {}
 
 func (x *WatchQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +753,7 @@ func (x *WatchQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQuestion.ProtoReflect.Descriptor instead.
 func (*WatchQuestion) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{14}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchQuestion) GetRooms() []string {
@@ -874,7 +781,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +793,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +806,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Watched) GetRooms() []*Watched_Room {
@@ -927,7 +834,7 @@ type PresenceEvents struct {
 
 func (x *PresenceEvents) Reset() {
 	*x = PresenceEvents{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +846,7 @@ func (x *PresenceEvents) String() string {
 func (*PresenceEvents) ProtoMessage() {}
 
 func (x *PresenceEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +859,7 @@ func (x *PresenceEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceEvents.ProtoReflect.Descriptor instead.
 func (*PresenceEvents) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{16}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PresenceEvents) GetNode() string {
@@ -996,7 +903,7 @@ type PresenceEvent struct {
 
 func (x *PresenceEvent) Reset() {
 	*x = PresenceEvent{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +915,7 @@ func (x *PresenceEvent) String() string {
 func (*PresenceEvent) ProtoMessage() {}
 
 func (x *PresenceEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +928,7 @@ func (x *PresenceEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceEvent.ProtoReflect.Descriptor instead.
 func (*PresenceEvent) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{17}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PresenceEvent) GetMember() *Member {
@@ -1051,7 +958,7 @@ type Rooms_Room struct {
 
 func (x *Rooms_Room) Reset() {
 	*x = Rooms_Room{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +970,7 @@ func (x *Rooms_Room) String() string {
 func (*Rooms_Room) ProtoMessage() {}
 
 func (x *Rooms_Room) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[18]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,70 +1000,6 @@ func (x *Rooms_Room) GetCount() *Count {
 	return nil
 }
 
-// UserConnection is one socket's part.
-type UserConnections_UserConnection struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The connection.
-	Connection string `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
-	// When it connected, Unix milliseconds.
-	Connected int64 `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
-	// Its rooms.
-	Rooms         []string `protobuf:"bytes,3,rep,name=rooms,proto3" json:"rooms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UserConnections_UserConnection) Reset() {
-	*x = UserConnections_UserConnection{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UserConnections_UserConnection) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UserConnections_UserConnection) ProtoMessage() {}
-
-func (x *UserConnections_UserConnection) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UserConnections_UserConnection.ProtoReflect.Descriptor instead.
-func (*UserConnections_UserConnection) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{8, 0}
-}
-
-func (x *UserConnections_UserConnection) GetConnection() string {
-	if x != nil {
-		return x.Connection
-	}
-	return ""
-}
-
-func (x *UserConnections_UserConnection) GetConnected() int64 {
-	if x != nil {
-		return x.Connected
-	}
-	return 0
-}
-
-func (x *UserConnections_UserConnection) GetRooms() []string {
-	if x != nil {
-		return x.Rooms
-	}
-	return nil
-}
-
 // Room is how one room stands.
 type Watched_Room struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1175,7 +1018,7 @@ type Watched_Room struct {
 
 func (x *Watched_Room) Reset() {
 	*x = Watched_Room{}
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[20]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1030,7 @@ func (x *Watched_Room) String() string {
 func (*Watched_Room) ProtoMessage() {}
 
 func (x *Watched_Room) ProtoReflect() protoreflect.Message {
-	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[20]
+	mi := &file_roomcast_bus_v1_presence_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1043,7 @@ func (x *Watched_Room) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched_Room.ProtoReflect.Descriptor instead.
 func (*Watched_Room) Descriptor() ([]byte, []int) {
-	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{15, 0}
+	return file_roomcast_bus_v1_presence_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *Watched_Room) GetRoom() string {
@@ -1264,17 +1107,7 @@ const file_roomcast_bus_v1_presence_proto_rawDesc = "" +
 	"\x05rooms\x18\x01 \x03(\v2\x1b.roomcast.bus.v1.Rooms.RoomR\x05rooms\x1aH\n" +
 	"\x04Room\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12,\n" +
-	"\x05count\x18\x02 \x01(\v2\x16.roomcast.bus.v1.CountR\x05count\"\"\n" +
-	"\fUserQuestion\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\"\xca\x01\n" +
-	"\x0fUserConnections\x12Q\n" +
-	"\vconnections\x18\x01 \x03(\v2/.roomcast.bus.v1.UserConnections.UserConnectionR\vconnections\x1ad\n" +
-	"\x0eUserConnection\x12\x1e\n" +
-	"\n" +
-	"connection\x18\x01 \x01(\tR\n" +
-	"connection\x12\x1c\n" +
-	"\tconnected\x18\x02 \x01(\x03R\tconnected\x12\x14\n" +
-	"\x05rooms\x18\x03 \x03(\tR\x05rooms\"%\n" +
+	"\x05count\x18\x02 \x01(\v2\x16.roomcast.bus.v1.CountR\x05count\"%\n" +
 	"\x0fExplainQuestion\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\"T\n" +
 	"\bNodeRoom\x12\x12\n" +
@@ -1322,44 +1155,40 @@ func file_roomcast_bus_v1_presence_proto_rawDescGZIP() []byte {
 	return file_roomcast_bus_v1_presence_proto_rawDescData
 }
 
-var file_roomcast_bus_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_roomcast_bus_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_roomcast_bus_v1_presence_proto_goTypes = []any{
-	(*CountQuestion)(nil),                  // 0: roomcast.bus.v1.CountQuestion
-	(*Count)(nil),                          // 1: roomcast.bus.v1.Count
-	(*MembersQuestion)(nil),                // 2: roomcast.bus.v1.MembersQuestion
-	(*Members)(nil),                        // 3: roomcast.bus.v1.Members
-	(*Member)(nil),                         // 4: roomcast.bus.v1.Member
-	(*RoomsQuestion)(nil),                  // 5: roomcast.bus.v1.RoomsQuestion
-	(*Rooms)(nil),                          // 6: roomcast.bus.v1.Rooms
-	(*UserQuestion)(nil),                   // 7: roomcast.bus.v1.UserQuestion
-	(*UserConnections)(nil),                // 8: roomcast.bus.v1.UserConnections
-	(*ExplainQuestion)(nil),                // 9: roomcast.bus.v1.ExplainQuestion
-	(*NodeRoom)(nil),                       // 10: roomcast.bus.v1.NodeRoom
-	(*NodeQuestion)(nil),                   // 11: roomcast.bus.v1.NodeQuestion
-	(*NodeFacts)(nil),                      // 12: roomcast.bus.v1.NodeFacts
-	(*ReceiptQuestion)(nil),                // 13: roomcast.bus.v1.ReceiptQuestion
-	(*WatchQuestion)(nil),                  // 14: roomcast.bus.v1.WatchQuestion
-	(*Watched)(nil),                        // 15: roomcast.bus.v1.Watched
-	(*PresenceEvents)(nil),                 // 16: roomcast.bus.v1.PresenceEvents
-	(*PresenceEvent)(nil),                  // 17: roomcast.bus.v1.PresenceEvent
-	(*Rooms_Room)(nil),                     // 18: roomcast.bus.v1.Rooms.Room
-	(*UserConnections_UserConnection)(nil), // 19: roomcast.bus.v1.UserConnections.UserConnection
-	(*Watched_Room)(nil),                   // 20: roomcast.bus.v1.Watched.Room
+	(*CountQuestion)(nil),   // 0: roomcast.bus.v1.CountQuestion
+	(*Count)(nil),           // 1: roomcast.bus.v1.Count
+	(*MembersQuestion)(nil), // 2: roomcast.bus.v1.MembersQuestion
+	(*Members)(nil),         // 3: roomcast.bus.v1.Members
+	(*Member)(nil),          // 4: roomcast.bus.v1.Member
+	(*RoomsQuestion)(nil),   // 5: roomcast.bus.v1.RoomsQuestion
+	(*Rooms)(nil),           // 6: roomcast.bus.v1.Rooms
+	(*ExplainQuestion)(nil), // 7: roomcast.bus.v1.ExplainQuestion
+	(*NodeRoom)(nil),        // 8: roomcast.bus.v1.NodeRoom
+	(*NodeQuestion)(nil),    // 9: roomcast.bus.v1.NodeQuestion
+	(*NodeFacts)(nil),       // 10: roomcast.bus.v1.NodeFacts
+	(*ReceiptQuestion)(nil), // 11: roomcast.bus.v1.ReceiptQuestion
+	(*WatchQuestion)(nil),   // 12: roomcast.bus.v1.WatchQuestion
+	(*Watched)(nil),         // 13: roomcast.bus.v1.Watched
+	(*PresenceEvents)(nil),  // 14: roomcast.bus.v1.PresenceEvents
+	(*PresenceEvent)(nil),   // 15: roomcast.bus.v1.PresenceEvent
+	(*Rooms_Room)(nil),      // 16: roomcast.bus.v1.Rooms.Room
+	(*Watched_Room)(nil),    // 17: roomcast.bus.v1.Watched.Room
 }
 var file_roomcast_bus_v1_presence_proto_depIdxs = []int32{
 	4,  // 0: roomcast.bus.v1.Members.members:type_name -> roomcast.bus.v1.Member
-	18, // 1: roomcast.bus.v1.Rooms.rooms:type_name -> roomcast.bus.v1.Rooms.Room
-	19, // 2: roomcast.bus.v1.UserConnections.connections:type_name -> roomcast.bus.v1.UserConnections.UserConnection
-	20, // 3: roomcast.bus.v1.Watched.rooms:type_name -> roomcast.bus.v1.Watched.Room
-	17, // 4: roomcast.bus.v1.PresenceEvents.events:type_name -> roomcast.bus.v1.PresenceEvent
-	4,  // 5: roomcast.bus.v1.PresenceEvent.member:type_name -> roomcast.bus.v1.Member
-	1,  // 6: roomcast.bus.v1.Rooms.Room.count:type_name -> roomcast.bus.v1.Count
-	4,  // 7: roomcast.bus.v1.Watched.Room.members:type_name -> roomcast.bus.v1.Member
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	16, // 1: roomcast.bus.v1.Rooms.rooms:type_name -> roomcast.bus.v1.Rooms.Room
+	17, // 2: roomcast.bus.v1.Watched.rooms:type_name -> roomcast.bus.v1.Watched.Room
+	15, // 3: roomcast.bus.v1.PresenceEvents.events:type_name -> roomcast.bus.v1.PresenceEvent
+	4,  // 4: roomcast.bus.v1.PresenceEvent.member:type_name -> roomcast.bus.v1.Member
+	1,  // 5: roomcast.bus.v1.Rooms.Room.count:type_name -> roomcast.bus.v1.Count
+	4,  // 6: roomcast.bus.v1.Watched.Room.members:type_name -> roomcast.bus.v1.Member
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_roomcast_bus_v1_presence_proto_init() }
@@ -1373,7 +1202,7 @@ func file_roomcast_bus_v1_presence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roomcast_bus_v1_presence_proto_rawDesc), len(file_roomcast_bus_v1_presence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
