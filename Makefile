@@ -157,8 +157,9 @@ test-proto: bin/buf
 	else echo "buf breaking: against $$tag"; \
 		bin/buf breaking --against "$$(git rev-parse --git-common-dir)#format=git,tag=$$tag"; fi
 
+# The program is built first: else two packages of tests compile it on an empty machine, each for itself.
 .PHONY: test-go
-test-go: bin/staticcheck bin/grpcurl
+test-go: bin/staticcheck bin/grpcurl build
 	@cc=$$($(GO) env CC); command -v $${cc%% *} >/dev/null || { \
 		echo "the race detector needs a C compiler and there is no $$cc; type one of:" >&2; \
 		echo '  sudo apt-get install -y gcc libc6-dev    # Debian, Ubuntu' >&2; \
@@ -169,7 +170,8 @@ test-go: bin/staticcheck bin/grpcurl
 	$(GO) vet ./...
 	bin/staticcheck ./...
 	@echo '== tests'
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
+# A program with the race detector sleeps for a second before it exits, unless told.
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on ./...
 
 # The tools. The first one compiles most of what the others share.
 

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 const (
 	barrierSubject = "rc.ctl.barrier"
 	barrierTimeout = time.Second // a link that is slower than that is left to the audit
-	errNotStream   = 10060       // JetStream: the expected stream is another one
+	barrierRetry   = 10 * time.Millisecond
+	errNotStream   = 10060 // JetStream: the expected stream is another one
 )
 
 // leaderBarrier makes sure that what the live connection has subscribed to is known at
@@ -20,13 +22,21 @@ const (
 // the answers of JetStream's API come on another one and may be faster (ADR 0006). So
 // a message goes the way of the subscriptions, behind them, to the stream itself. It
 // expects another stream: the leader refuses it, which stores nothing and needs no
-// quorum.
+// quorum. A leader that is new may not be known at our server yet: it is asked again.
 func (b *Bus) leaderBarrier(ctx context.Context, s *logStream) error {
 	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
 	defer cancel()
 	msg := nats.NewMsg(canaryPub(s.policy.Namespace, b.cfg.Node))
 	msg.Header[nats.ExpectedStreamHdr] = []string{"~"}
 	reply, err := b.live.RequestMsgWithContext(ctx, msg)
+	for errors.Is(err, nats.ErrNoResponders) {
+		select {
+		case <-time.After(barrierRetry):
+			reply, err = b.live.RequestMsgWithContext(ctx, msg)
+		case <-ctx.Done():
+			return fmt.Errorf("barrier: %w", err)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}

@@ -59,14 +59,15 @@ func TestNoInterestNoTraffic(t *testing.T) {
 		})
 		return now
 	}
-	before := updated()
+	before, began := updated(), time.Now()
 	var messages []client.Message
 	for i := range 10_000 {
 		messages = append(messages, client.Message{Room: fmt.Sprint("r", i%100), Body: client.Text("x")})
 	}
 	storeAll(t, first, slices.Values(messages))
-	if n := updated() - before; n > 200 {
-		t.Errorf("NATS sent %v messages to a node without interest in the 10,000", n)
+	n := updated() - before
+	if own := 200 + 10*time.Since(began).Seconds(); n > own { // heartbeats and canaries, a few a second
+		t.Errorf("NATS sent %v messages to a node without interest in the 10,000; its own may be %.0f", n, own)
 	}
 	if n := metric(t, second, "roomcast_received_total"); n != 0 {
 		t.Errorf("the node took in %v messages", n)
@@ -163,7 +164,7 @@ func TestHolesAreFilled(t *testing.T) {
 	t.Parallel()
 	const count = 1001 // the last one shows whether the 1,000th was lost
 	nats := nodetest.StartNATS(t)
-	proxy := nodetest.StartProxy(t, nats.URL, "rc.live.", 50)
+	proxy := nodetest.StartProxy(t, nats.URL, "rc.live.ab.", 50) // the room's part: no canary is lost
 	publishing := nodetest.Start(t, 1, nodetest.OnNATS(nats.URL))[0]
 	losing := nodetest.Start(t, 1, nodetest.OnNATS(proxy.URL))[0]
 	s := dial(t, losing, "")

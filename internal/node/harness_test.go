@@ -21,7 +21,8 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-const patience = 20 * time.Second
+// patience bounds every wait for something that takes milliseconds on a quiet machine.
+const patience = time.Minute
 
 func TestMain(m *testing.M) { nodetest.Main(m) }
 
@@ -169,16 +170,18 @@ func (s *socket) subscribe(name, after string) string {
 	return f.Subscribed.Position
 }
 
-// messages reads so many messages. Nothing else may come.
+// messages reads so many messages. Nothing else may come but what is said of the bus,
+// which may be away for long enough on a busy machine.
 func (s *socket) messages(count int) []message {
 	s.t.Helper()
 	all := make([]message, 0, count)
 	for len(all) < count {
-		f := s.next()
-		if f.Message == nil {
+		switch f := s.next(); {
+		case f.Message != nil:
+			all = append(all, *f.Message)
+		case f.Degraded == nil && f.Restored == nil:
 			s.t.Fatalf("after %d of %d messages: %+v", len(all), count, f)
 		}
-		all = append(all, *f.Message)
 	}
 	return all
 }

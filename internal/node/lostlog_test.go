@@ -129,16 +129,7 @@ func TestEmptyStore(t *testing.T) {
 	}
 	after := publishAll(t, nodes[1], "a", numbered(40))
 	for i, s := range sockets {
-		var got []string
-		for len(got) < len(after) {
-			switch f := s.next(); {
-			case f.Message != nil:
-				got = append(got, f.Message.ID)
-			case f.Degraded == nil && f.Restored == nil:
-				t.Fatalf("socket %d: got %+v, want messages", i, f)
-			}
-		}
-		if diff := cmp.Diff(after, got); diff != "" {
+		if diff := cmp.Diff(after, ids(s.messages(len(after)))); diff != "" {
 			t.Errorf("socket %d after the reset (-want +got):\n%s", i, diff)
 		}
 	}

@@ -3,9 +3,12 @@ package chaos
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +36,7 @@ func readLog(t testing.TB, nc *nats.Conn) Log {
 }
 
 // readStream adds the rooms of one log. Its leader answers for each message: consumers
-// and Direct Get are served by any replica.
+// and Direct Get are served by any replica. Each of a few readers has a part of the log.
 func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[string][]Entry) (epoch string, err error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -45,22 +48,45 @@ func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[strin
 	}
 	info := s.CachedInfo()
 	epoch = info.Config.Metadata["rc.epoch"]
-	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
-		msg, err := readMessage(ctx, nc, name, seq)
-		if err != nil {
-			return "", err
+	const readers = 8
+	first, end := info.State.FirstSeq, info.State.LastSeq+1
+	bound := func(i uint64) uint64 { return first + (end-first)*i/readers }
+	var parts [readers][]storedMessage
+	var failed [readers]error
+	var wg sync.WaitGroup
+	for i := range uint64(readers) {
+		wg.Go(func() { parts[i], failed[i] = readPart(ctx, nc, name, bound(i), bound(i+1)) })
+	}
+	wg.Wait()
+	if err := errors.Join(failed[:]...); err != nil {
+		return "", err
+	}
+	for _, msg := range slices.Concat(parts[:]...) {
+		if strings.Contains(msg.Subject, "~") {
+			continue
 		}
-		if !strings.Contains(msg.Subject, "~") {
-			var record busv1.Record
-			if err := proto.Unmarshal(msg.Data, &record); err != nil {
-				return "", fmt.Errorf("%s: %w", msg.Subject, err)
-			}
-			id := fmt.Sprintf("%s.%d.%s", epoch, msg.Seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
-			rooms[record.GetRoom()] = append(rooms[record.GetRoom()], Entry{id, record.GetText()})
+		var record busv1.Record
+		if err := proto.Unmarshal(msg.Data, &record); err != nil {
+			return "", fmt.Errorf("%s: %w", msg.Subject, err)
 		}
-		seq = msg.Seq + 1
+		id := fmt.Sprintf("%s.%d.%s", epoch, msg.Seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
+		rooms[record.GetRoom()] = append(rooms[record.GetRoom()], Entry{id, record.GetText()})
 	}
 	return epoch, nil
+}
+
+// readPart reads the messages from first up to end, which is at most one after the last.
+func readPart(ctx context.Context, nc *nats.Conn, stream string, first, end uint64) (all []storedMessage, err error) {
+	for seq := first; seq < end; {
+		msg, err := readMessage(ctx, nc, stream, seq)
+		if err != nil {
+			return nil, err
+		}
+		if seq = msg.Seq + 1; seq <= end {
+			all = append(all, msg)
+		}
+	}
+	return all, nil
 }
 
 // storedMessage is a message as JetStream's API tells it.

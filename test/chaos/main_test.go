@@ -3,9 +3,11 @@ package chaos
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/roomcast/roomcast/internal/nodetest"
@@ -19,8 +21,12 @@ var (
 	firstSeed = flag.Uint64("seed", 1, "the first seed of TestChaos")
 )
 
-// programs are the paths of the binaries that the runs start.
-type programs struct{ dir, roomcast, nats string }
+// programs are the paths of the binaries that the runs start, and the last port that one
+// of them was given.
+type programs struct {
+	dir, roomcast, nats string
+	port                atomic.Uint64
+}
 
 var built programs
 
@@ -34,7 +40,8 @@ func buildPrograms() (cleanup func(), err error) {
 		return nil, err
 	}
 	cleanup = func() { _ = os.RemoveAll(dir) }
-	built = programs{dir: dir, roomcast: filepath.Join(dir, "roomcast"), nats: filepath.Join(dir, "nats-server")}
+	built.dir, built.roomcast, built.nats = dir, filepath.Join(dir, "roomcast"), filepath.Join(dir, "nats-server")
+	built.port.Store(rand.Uint64N(20_000))
 	for path, pkg := range map[string]string{
 		built.roomcast: "./cmd/roomcast",
 		built.nats:     "github.com/nats-io/nats-server/v2",

@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -92,23 +91,30 @@ func (p *process) running() bool {
 	}
 }
 
-// until waits for something that the process does.
+// until waits for something that the process does. It asks rarely: asking costs the
+// process, and this one.
 func (p *process) until(what string, cond func() bool) {
 	p.t.Helper()
+	var asked time.Time
 	nodetest.Eventually(p.t, patience, p.name+": "+what+"; its log is "+p.log, func() bool {
 		if !p.running() {
 			p.t.Fatalf("%s has ended; its log is %s", p.name, p.log)
 		}
+		if time.Since(asked) < 100*time.Millisecond {
+			return false
+		}
+		asked = time.Now()
 		return cond()
 	})
 }
 
 // freeAddr returns an address that nobody listens on. It is below the ports that the
-// system gives out by itself, so nobody gets it while its process is dead either.
+// system gives out by itself, and each is given once: nobody gets it while its process
+// is dead either.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(20_000))
+		addr := fmt.Sprintf("127.0.0.1:%d", 12_000+built.port.Add(1)%20_000)
 		lis, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue

@@ -3,11 +3,9 @@ package chaos
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +53,8 @@ type socket struct {
 	events []Event
 	conn   *websocket.Conn // nil = not connected
 	closed chan struct{}   // the reader of conn has ended
-	stay   bool            // no more leaving
+	pinged time.Time
+	stay   bool // no more leaving
 	lastID uint32
 }
 
@@ -162,7 +161,10 @@ func (s *socket) takeSeats() {
 			s.send(map[string]any{"unsubscribe": map[string]any{"room": room}})
 		}
 	}
-	s.send(map[string]any{"ping": map[string]any{}})
+	if time.Since(s.pinged) > pingEvery {
+		s.pinged = time.Now()
+		s.send(map[string]any{"ping": map[string]any{}})
+	}
 }
 
 // send sends one request. The lock is held; nobody else writes.
@@ -284,20 +286,20 @@ func (s *socket) settle() {
 	}
 }
 
-// missing says which of the rooms the socket has not come to the end of; ends are the
-// sequences of their last messages.
-func (s *socket) missing(ends map[string]uint64) string {
+// settled reports whether the socket is open in its rooms and has come to their ends,
+// the sequences of their last messages, and how much it has seen. Rooms without an end
+// do not count.
+func (s *socket) settled(ends map[string]uint64) (ok bool, events int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var late []string
 	for _, room := range s.rooms {
+		end, counts := ends[room]
 		seat := s.seats[room]
-		at, _ := parsePlace(seat.position)
-		if !seat.open || at.seq < ends[room] {
-			late = append(late, fmt.Sprintf("%s at %q (open %t), the log ends at %d", room, seat.position, seat.open, ends[room]))
+		if at, _ := parsePlace(seat.position); counts && (!seat.open || at.seq < end) {
+			return false, len(s.events)
 		}
 	}
-	return strings.Join(late, "; ")
+	return true, len(s.events)
 }
 
 // seen are the events until now.
