@@ -55,7 +55,7 @@ func TestRoomsInDoubtTakeTurns(t *testing.T) {
 		t.Errorf("%d rooms are read after a turn out of turn, want %d", n, shardProof)
 	}
 
-	for done := 0; done < 99; done++ { // half of them are left while they are read
+	for done := range 99 { // half of them are left while they are read
 		lr := beingRead()[0]
 		if done%2 == 0 {
 			s.remove(lr)

@@ -15,7 +15,7 @@ func (e *edge) writes(t *testing.T, peer net.Conn) (n uint32) {
 		if s.conn.RemoteAddr().String() != peer.LocalAddr().String() {
 			continue
 		}
-		raw, err := s.conn.(*net.TCPConn).SyscallConn()
+		raw, err := s.conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // the edge has no other
 		if err != nil {
 			t.Fatal(err)
 		}
