@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -35,6 +36,9 @@ type pubCmd struct {
 	Caller caller     `embed:"" group:"server"`
 }
 
+// pubPatience is for how long one message may wait without a word.
+const pubPatience = 2 * time.Second
+
 // maxShownRefusals keeps a long input that is refused line by line readable.
 const maxShownRefusals = 10
 
@@ -53,12 +57,35 @@ func (c *pubCmd) Run(ctx context.Context, p *process) error {
 	if c.Data == nil || *c.Data == "-" {
 		return c.publishLines(ctx, p, publisher)
 	}
-	result, err := publisher.Publish(ctx, c.message([]byte(*c.Data), c.MessageID))
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
+	return c.publish(ctx, p, publisher, *c.Data)
+}
+
+// publish publishes one message and prints its id.
+func (c *pubCmd) publish(ctx context.Context, p *process, publisher *client.Publisher, data string) error {
+	type answer struct {
+		result client.Result
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		result, err := publisher.Publish(ctx, c.message([]byte(data), c.MessageID))
+		answered <- answer{result, err}
+	}()
+	var a answer
+	select {
+	case a = <-answered:
+	case <-time.After(pubPatience):
+		p.notef("waiting for %s\n", c.Server.GRPCAddr)
+		a = <-answered
+	}
+	if a.err != nil {
+		return fmt.Errorf("publish: %w", a.err)
+	}
+	if !c.Text && !c.Raw && (strings.HasPrefix(data, "{") || strings.HasPrefix(data, "[")) && !json.Valid([]byte(data)) {
+		p.notef("it looks like JSON and is not: published as text, which --text says without this note\n")
 	}
 	if !c.Quiet {
-		p.printf("%s\n", result.ID)
+		p.printf("%s\n", a.result.ID)
 	}
 	return nil
 }

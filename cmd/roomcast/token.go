@@ -87,6 +87,9 @@ func readHMACKey(flag, path string) ([]byte, error) {
 	if trimmed, ok := bytes.CutSuffix(key, []byte("\n")); ok {
 		key = bytes.TrimSuffix(trimmed, []byte("\r"))
 	}
+	if len(key) < auth.MinHMACKey {
+		return nil, fmt.Errorf("%s: %s has %d bytes; a key must have at least %d", flag, path, len(key), auth.MinHMACKey)
+	}
 	return key, nil
 }
 
