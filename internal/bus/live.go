@@ -244,7 +244,7 @@ func (s *shard) next(lr *liveRoom, live liveMsg) {
 		s.fill(lr, lr.head.Seq)
 	case lr.doubted:
 		s.hold(lr, live)
-		s.fill(lr, max(live.last, lr.head.Seq))
+		s.fill(lr, 0)
 	case p.Seq == lr.head.Seq && p.Check == lr.head.Check:
 		s.bus.cfg.Metrics.BusDuplicates.Inc()
 	case p.Seq <= lr.head.Seq:
