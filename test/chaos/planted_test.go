@@ -59,9 +59,9 @@ func plantedBugs() map[string]plantedBug {
 		}}},
 		"lost tail after reconnect": {"tail", []What{LostTail}, []edit{
 			{
-				"internal/bus/live.go",
-				"\t\ts.resyncSubject(subject, \"reconnected\")\n",
-				"\t\tif lr := s.rooms[subject]; lr.log.name[:4] == \"tail\" && lr.sub != nil {\n\t\t\t_ = lr.sub.Unsubscribe()\n\t\t\tcontinue\n\t\t}\n\t\ts.resyncSubject(subject, \"reconnected\")\n",
+				"internal/bus/resync.go",
+				"\t\tcase lr.log.stream == nil:\n",
+				"\t\tcase lr.log.stream == nil:\n\t\tcase lr.log.name[:4] == \"tail\" && lr.sub != nil:\n\t\t\t_ = lr.sub.Unsubscribe()\n",
 			},
 			{
 				"internal/bus/audit.go",
