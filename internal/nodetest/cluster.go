@@ -86,3 +86,21 @@ func (c *Cluster) MoveLeader(stream string, i int) {
 		return false
 	})
 }
+
+// AwaitReplica waits until the i-th server itself answers its clients' reads of a
+// stream and has the message at seq. Until seconds after a start it leaves them to
+// another server. What was held is released.
+func (c *Cluster) AwaitReplica(stream string, i int, seq uint64) {
+	c.t.Helper()
+	nc := c.Servers[i].Connect(c.t)
+	for j := range c.Servers {
+		if j != i {
+			c.Hold(i, j, false) // nobody else is asked
+		}
+	}
+	defer c.Release()
+	Eventually(c.t, 30*time.Second, "server "+serverName(i)+" answers reads of "+stream, func() bool {
+		msg, err := nc.Request("$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq), 100*time.Millisecond)
+		return err == nil && msg.Header.Get("Status") == ""
+	})
+}
