@@ -26,6 +26,11 @@ func (r *teller) Break(reason room.GapReason, head room.Position) {
 }
 func (r *teller) Purged(room.Position) {}
 
+// bareShard is a shard of a bus without NATS: what it reads never comes.
+func bareShard(ctx context.Context) *shard {
+	return newShard(&Bus{ctx: ctx, log: slog.New(slog.DiscardHandler), cfg: Config{Metrics: metrics.New()}})
+}
+
 // A hole whose messages have all left the log hides just them: a socket that has got
 // further elsewhere is not to be told.
 func TestGapOfAHoleThatIsGone(t *testing.T) {
@@ -45,8 +50,7 @@ func TestGapOfAHoleThatIsGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			told := &teller{}
-			b := &Bus{log: slog.New(slog.DiscardHandler), cfg: Config{Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}}
-			s := newShard(b)
+			s := bareShard(t.Context())
 			lr := &liveRoom{subject: "a", sink: told, head: message(170).Position, state: filling}
 			s.rooms["a"] = lr
 			if tt.hole.upTo > 170 {
@@ -67,8 +71,7 @@ func TestMessageOfAnotherLog(t *testing.T) {
 	t.Parallel()
 	told := &teller{}
 	ctx, cancel := context.WithCancel(t.Context())
-	b := &Bus{ctx: ctx, log: slog.New(slog.DiscardHandler), cfg: Config{Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}}
-	s := newShard(b)
+	s := bareShard(ctx)
 	stream := &logStream{name: "RC_default", epoch: "new"}
 	lr := &liveRoom{
 		subject: "a", sink: told, log: roomLog{name: "a", stream: stream}, state: ready,
@@ -77,7 +80,7 @@ func TestMessageOfAnotherLog(t *testing.T) {
 	s.rooms["a"] = lr
 	s.next(lr, liveMsg{msg: &room.Message{Room: "a", Position: room.Position{Epoch: "new", Seq: 5, Check: 9}}, last: 3})
 	cancel()
-	b.wg.Wait()
+	s.bus.wg.Wait()
 	s.resetStream(stream, logInfo{epoch: "new", first: 1, last: 5})
 	if diff := cmp.Diff([]string{"RESET to 5"}, told.told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)

@@ -19,7 +19,7 @@ const (
 	shardCount = 4
 	shardQueue = 16_384
 	shardBurst = 64    // messages that a shard takes before it looks at its commands again
-	shardProof = 8     // rooms of a shard that are proved at a time
+	shardTurns = 8     // rooms of a shard that are proved at a time
 	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
 )
 
@@ -65,7 +65,7 @@ type liveRoom struct {
 	sub     *nats.Subscription
 	state   roomState
 	doubted bool // messages may have been lost on the way: the head is to be proved first
-	proving bool // it is one of shard.proving
+	inTurn  bool // it is one of shard.turns
 	head    room.Position
 	buf     []liveMsg
 	touched time.Time // when a message last came, or it was opened; a second exact
@@ -88,7 +88,7 @@ type shard struct {
 	rooms map[string]*liveRoom // by live subject; owned by run
 	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
 	doubt []*liveRoom          // rooms to prove, when it is their turn; owned by run
-	proof int                  // rooms that are being proved in turn; owned by run
+	turns int                  // rooms whose turn it is to be proved; owned by run
 	now   time.Time            // of the last tick; owned by run
 }
 

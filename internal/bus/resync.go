@@ -64,14 +64,14 @@ func (s *shard) resyncAll() {
 
 // prove gives rooms that are in doubt their turn.
 func (s *shard) prove() {
-	for s.proof < shardProof && len(s.doubt) > 0 {
+	for s.turns < shardTurns && len(s.doubt) > 0 {
 		lr := s.doubt[len(s.doubt)-1]
 		s.doubt = s.doubt[:len(s.doubt)-1]
 		if s.rooms[lr.subject] != lr || !lr.doubted || lr.state != ready {
 			continue
 		}
-		lr.proving = true
-		s.proof++
+		lr.inTurn = true
+		s.turns++
 		s.fill(lr, 0)
 	}
 	if len(s.doubt) == 0 {
@@ -81,9 +81,9 @@ func (s *shard) prove() {
 
 // proved ends a room's turn, if it had one.
 func (s *shard) proved(lr *liveRoom) {
-	if lr.proving {
-		lr.proving = false
-		s.proof--
+	if lr.inTurn {
+		lr.inTurn = false
+		s.turns--
 		s.prove()
 	}
 }

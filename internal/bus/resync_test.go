@@ -3,12 +3,10 @@ package bus
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/roomcast/roomcast/internal/metrics"
 	"github.com/roomcast/roomcast/internal/room"
 )
 
@@ -17,10 +15,9 @@ import (
 func TestRoomsInDoubtTakeTurns(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	b := &Bus{ctx: ctx, log: slog.New(slog.DiscardHandler), cfg: Config{Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}}
-	defer b.wg.Wait()
+	s := bareShard(ctx)
+	defer s.bus.wg.Wait()
 	defer cancel()
-	s := newShard(b)
 	stream := &logStream{name: "RC_default", epoch: "e"}
 	head := room.Position{Epoch: "e", Seq: 3, Check: 7}
 	told := &teller{}
@@ -38,8 +35,8 @@ func TestRoomsInDoubtTakeTurns(t *testing.T) {
 	}
 	s.resyncAll()
 	turns := beingRead()
-	if len(turns) != shardProof {
-		t.Fatalf("%d rooms are read at a time, want %d", len(turns), shardProof)
+	if len(turns) != shardTurns {
+		t.Fatalf("%d rooms are read at a time, want %d", len(turns), shardTurns)
 	}
 
 	waits := s.doubt[0]
@@ -51,8 +48,8 @@ func TestRoomsInDoubtTakeTurns(t *testing.T) {
 	if diff := cmp.Diff([]string{"message 5"}, told.told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
-	if n := len(beingRead()); n != shardProof {
-		t.Errorf("%d rooms are read after a turn out of turn, want %d", n, shardProof)
+	if n := len(beingRead()); n != shardTurns {
+		t.Errorf("%d rooms are read after a turn out of turn, want %d", n, shardTurns)
 	}
 
 	for done := range 99 { // half of them are left while they are read
@@ -63,7 +60,7 @@ func TestRoomsInDoubtTakeTurns(t *testing.T) {
 			s.filled(lr, filler{from: head, upTo: 3})
 		}
 	}
-	if left := beingRead(); len(left) > 0 || s.proof != 0 || s.doubt != nil {
-		t.Errorf("%d rooms are read, %d turns are counted, %d rooms in doubt at the end", len(left), s.proof, len(s.doubt))
+	if left := beingRead(); len(left) > 0 || s.turns != 0 || s.doubt != nil {
+		t.Errorf("%d rooms are read, %d turns are counted, %d rooms in doubt at the end", len(left), s.turns, len(s.doubt))
 	}
 }
