@@ -38,11 +38,17 @@ func plantedBugs() map[string]plantedBug {
 			"internal/bus/live.go",
 			"\tlr.sink.Append(m)\n}\n", "\tlr.sink.Append(m)\n\tif m.Room[:4] == \"dupl\" && m.Position.Seq%5 == 0 {\n\t\tlr.sink.Append(m)\n\t}\n}\n",
 		}}},
-		"swap": {"swap", []What{Reordered}, []edit{{
-			"internal/bus/fill.go",
-			"f.msgs = append(f.msgs, m)\n",
-			"f.msgs = append(f.msgs, m)\n\t\t\tif i := len(f.msgs) - 1; i > 0 && lr.log.name[:4] == \"swap\" {\n\t\t\t\tf.msgs[i-1], f.msgs[i] = f.msgs[i], f.msgs[i-1]\n\t\t\t}\n",
-		}}},
+		"swap": {"swap", []What{Reordered}, []edit{
+			{
+				"internal/bus/live.go",
+				"\tlost    int       // messages", "\tkept *room.Message\n\tlost    int       // messages",
+			},
+			{
+				"internal/bus/live.go",
+				"\tlr.head, lr.touched = m.Position, s.now\n",
+				"\tlr.head, lr.touched = m.Position, s.now\n\tif m.Room[:4] == \"swap\" {\n\t\tswitch kept := lr.kept; {\n\t\tcase kept != nil:\n\t\t\tlr.kept = nil\n\t\t\tdefer lr.sink.Append(kept)\n\t\tcase m.Position.Seq%5 == 0:\n\t\t\tlr.kept = m\n\t\t\treturn\n\t\t}\n\t}\n",
+			},
+		}},
 		"silent gap": {"short:g", []What{SilentGap}, []edit{{
 			"internal/bus/replay.go",
 			"\tpage.Gap = room.Truncated\n\treturn page.cut(limit), nil\n",
