@@ -53,7 +53,7 @@ func TestModel(t *testing.T) {
 				defer func() {
 					if t.Failed() {
 						failed.Store(true)
-						t.Logf("again: go test ./internal/gateway -run '^TestModel$' -count 10 -args -seed %d", seed)
+						t.Log(again(seed))
 					}
 				}()
 				synctest.Test(t, func(t *testing.T) { runModel(t, seed, stats) })
@@ -61,6 +61,11 @@ func TestModel(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { t.Log(stats) })
+}
+
+// again is how to run a seed once more.
+func again(seed uint64) string {
+	return fmt.Sprintf("again: go test ./internal/gateway -run '^TestModel$' -count 10 -args -seed %d", seed)
 }
 
 // modelStats counts what a model's seeds have lived through.
@@ -92,6 +97,8 @@ type model struct {
 func runModel(t *testing.T, seed uint64, stats *modelStats) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
+	// A socket that never ends would hold the bubble up for ever: only a panic ends that.
+	watchdog := time.AfterFunc(time.Hour, func() { panic("it does not end; " + again(seed)) })
 	w := newModel(t, rng, stats)
 	defer w.hub.Close()
 	defer w.gw.Drain(context.Background(), 0) // also if the test gives up
@@ -116,6 +123,7 @@ func runModel(t *testing.T, seed uint64, stats *modelStats) {
 	}
 	scripts.Wait()
 	w.finish(rng)
+	watchdog.Stop()
 	for _, c := range w.clients {
 		newChecker(c).run()
 	}
