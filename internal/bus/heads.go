@@ -101,7 +101,7 @@ type lastQuery struct {
 type lastAnswer struct {
 	epoch   string
 	found   map[string]room.Position // by subject
-	last    uint64                   // sequence of the newest message in the answer
+	last    uint64                   // sequence of the newest message in the answer; 0 = none yet
 	upTo    uint64                   // the replica's last sequence
 	pending uint64                   // messages that did not fit
 	empty   bool                     // there is none; upTo is not told
@@ -125,7 +125,7 @@ func (b *Bus) askLast(ctx context.Context, s *logStream, q lastQuery, a *lastAns
 		return unavailable(err)
 	}
 	b.cfg.Metrics.LogReads.Inc()
-	a.empty = false
+	a.empty, a.last = false, 0
 	for {
 		select {
 		case msg := <-replies:
@@ -138,9 +138,14 @@ func (b *Bus) askLast(ctx context.Context, s *logStream, q lastQuery, a *lastAns
 	}
 }
 
-// take adds one reply; done reports that it was the last.
+// take adds one reply, which must follow the one before it; done reports that it was the
+// last.
 func (a *lastAnswer) take(msg *nats.Msg) (done bool, err error) {
-	switch status := headerValue(msg.Header, "Status"); status {
+	status, before := headerValue(msg.Header, "Status"), headerValue(msg.Header, nats.JSLastSequence)
+	if (status == "" || status == "204") && before != strconv.FormatUint(a.last, 10) {
+		return true, unavailable(fmt.Errorf("direct get: sequence %s does not come after %d", before, a.last))
+	}
+	switch status {
 	case "":
 	case "204":
 		if a.upTo, err = strconv.ParseUint(headerValue(msg.Header, "Nats-UpTo-Sequence"), 10, 64); err != nil {

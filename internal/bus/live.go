@@ -354,10 +354,10 @@ func parseLive(msg *nats.Msg, l roomLog) (liveMsg, error) {
 }
 
 // headerValue is Header.Get without canonicalising the key: NATS headers are
-// case-sensitive.
+// case-sensitive. The last value counts: NATS writes its own behind a publisher's.
 func headerValue(h nats.Header, key string) string {
 	if v := h[key]; len(v) > 0 {
-		return v[0]
+		return v[len(v)-1]
 	}
 	return ""
 }

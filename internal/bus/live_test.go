@@ -1,12 +1,14 @@
 package bus_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -158,6 +160,45 @@ func TestForeignMessage(t *testing.T) {
 	page, err := b.Read(t.Context(), "a", room.Position{}, 10)
 	if err != nil || len(page.Messages) != 2 {
 		t.Errorf("read %d messages, %v; want 2", len(page.Messages), err)
+	}
+}
+
+// A publisher that is none of ours writes what NATS itself writes of a message, behind it.
+func TestForeignHeaders(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	e := listen(t, b, "a")
+	want := []string{publish(t, b, "a", "one")}
+	entry := nodetest.Log(t, srv.Connect(t), "RC_default")[0]
+	msg := nats.NewMsg(entry.Subject)
+	msg.Data = entry.Data
+	msg.Header = nats.Header{nats.JSStream: {"RC_other"}, nats.JSSequence: {"1"}, nats.JSLastSequence: {"9"}, nats.JSTimeStamp: {"today"}}
+	reply, err := srv.Connect(t).RequestMsg(msg, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ack jetstream.PubAck
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		t.Fatal(err)
+	}
+	copied := parse(t, want[0])
+	copied.Seq = ack.Sequence
+	want = append(want, copied.String(), publish(t, b, "a", "two"))
+	nodetest.Eventually(t, patience, "all arrive", func() bool { return len(e.heard()) == len(want) })
+	if got := e.heard(); !slices.Equal(got, want) {
+		t.Errorf("heard %v, want %v", got, want)
+	}
+	page, err := b.Read(t.Context(), "a", room.Position{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []string
+	for _, m := range page.Messages {
+		read = append(read, m.ID)
+	}
+	if !slices.Equal(read, want) {
+		t.Errorf("read %v, want %v", read, want)
 	}
 }
 

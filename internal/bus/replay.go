@@ -183,7 +183,8 @@ func (b *Bus) directGet(ctx context.Context, l roomLog, seq uint64, batch int) (
 }
 
 // batchGet reads one batch of the Direct Get API (ADR-31 of NATS): one message each,
-// then an empty one with status 204, or 404 alone if there is none.
+// then an empty one with status 204, or 404 alone if there is none. Each reply names the
+// sequence before it: one that NATS has lost on the way, as a reconnect does, is missed.
 func (b *Bus) batchGet(ctx context.Context, stream string, query directGetQuery, take func(*nats.Msg) error) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -202,16 +203,21 @@ func (b *Bus) batchGet(ctx context.Context, stream string, query directGetQuery,
 	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
 		return unavailable(err)
 	}
-	for {
+	for last := "0"; ; {
 		select {
 		case msg := <-replies:
-			switch status := headerValue(msg.Header, "Status"); status {
-			case "":
-			case "204", "404":
+			status := headerValue(msg.Header, "Status")
+			switch before := headerValue(msg.Header, nats.JSLastSequence); {
+			case status == "404":
 				return nil
-			default:
+			case status != "" && status != "204":
 				return unavailable(fmt.Errorf("direct get: status %s %s", status, headerValue(msg.Header, "Description")))
+			case before != last:
+				return unavailable(fmt.Errorf("direct get: sequence %s does not come after %s", before, last))
+			case status == "204":
+				return nil
 			}
+			last = headerValue(msg.Header, nats.JSSequence)
 			if err := take(msg); err != nil {
 				return err
 			}

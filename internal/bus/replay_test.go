@@ -155,3 +155,56 @@ func TestHistoryLimits(t *testing.T) {
 		t.Errorf("a message's position after the limits changed: gap %q, %v", page.Gap, err)
 	}
 }
+
+// Of the replies to one read NATS loses some on the way, as when a connection breaks and
+// is made again meanwhile. What came is no page.
+func TestLostReplies(t *testing.T) {
+	t.Parallel()
+	const n = 250 // replies in a row, so that a hundredth is among them
+	srv := nodetest.StartNATS(t)
+	pub := open(t, srv.URL)
+	var first string
+	last := make(map[room.Name]string)
+	for i := range n {
+		id := publish(t, pub, "a", fmt.Sprint(i))
+		if i == 0 {
+			first = id
+		}
+		name := room.Name(fmt.Sprint("of many ", i))
+		last[name] = publish(t, pub, name, "x")
+	}
+	t.Run("page", func(t *testing.T) {
+		t.Parallel()
+		proxy := nodetest.StartProxy(t, srv.URL, "_INBOX_rc.", 100)
+		b := open(t, proxy.URL)
+		page, err := b.Read(t.Context(), "a", parse(t, first), n)
+		if proxy.Dropped.Load() == 0 {
+			t.Fatal("nothing was lost")
+		}
+		if room.AsError(err).Kind != room.Unavailable {
+			t.Fatalf("read %d messages, %v; want that it is to be tried again", len(page.Messages), err)
+		}
+		proxy.Heal()
+		if page, err := b.Read(t.Context(), "a", parse(t, first), n); err != nil || len(page.Messages) != n-1 {
+			t.Errorf("read %d messages, %v; want %d", len(page.Messages), err, n-1)
+		}
+	})
+	t.Run("heads", func(t *testing.T) {
+		t.Parallel()
+		proxy := nodetest.StartProxy(t, srv.URL, "_INBOX_rc.", 100)
+		b := open(t, proxy.URL)
+		ears := make(map[room.Name]*ear)
+		for name := range last {
+			ears[name] = &ear{}
+			t.Cleanup(b.Listen(name, ears[name]))
+		}
+		nodetest.Eventually(t, patience, "something is lost", func() bool { return proxy.Dropped.Load() > 0 })
+		proxy.Heal()
+		for name, e := range ears {
+			nodetest.Eventually(t, patience, "it is open", func() bool { _, opened := e.openedAt(); return opened })
+			if head, _ := e.openedAt(); head.String() != last[name] {
+				t.Errorf("%s is opened at %s, want %s", name, head, last[name])
+			}
+		}
+	})
+}
