@@ -51,13 +51,14 @@ func (b *Bus) renew(s *logStream, info logInfo, seen uint64) {
 
 // tryRenew has the log itself decide which node draws the new epoch: the first to
 // store one behind the old. The others take that one, so it does not matter who
-// writes it into the stream's metadata, nor how often.
+// writes it into the stream's metadata, nor how often. First the log must give a sequence
+// again that it has had.
 func (b *Bus) tryRenew(ctx context.Context, s *logStream, old string, seen uint64) error {
-	subject, epoch := renewSubject(s.policy.Namespace, old), newEpoch()
-	ack, err := b.js.Publish(ctx, subject, []byte(epoch), jetstream.WithExpectLastSequencePerSubject(0))
-	api, refused := errors.AsType[*jetstream.APIError](err)
-	switch {
-	case err == nil && ack.Sequence > seen:
+	end, err := b.provenEnd(ctx, s)
+	if err != nil {
+		return err
+	}
+	if end > seen {
 		// The answer came from a server that no longer leads: the log goes on above.
 		// Or it has been written past there already: then the checks of positions tell.
 		b.log.Warn("the log has come past what it had held; its rooms are looked at", "stream", s.name)
@@ -65,14 +66,15 @@ func (b *Bus) tryRenew(ctx context.Context, s *logStream, old string, seen uint6
 		for _, sh := range b.shards {
 			sh.post((*shard).resyncAll)
 		}
-		s.seen.Store(ack.Sequence)
+		s.sawSeq(end)
 		return nil
-	case err == nil:
-	case refused && api.ErrorCode == errWrongLast:
-		if epoch, err = b.renewedEpoch(ctx, s, subject); err != nil {
-			return err
-		}
-	default:
+	}
+	subject, epoch := renewSubject(s.policy.Namespace, old), newEpoch()
+	_, err = b.js.Publish(ctx, subject, []byte(epoch), jetstream.WithExpectLastSequencePerSubject(0))
+	if api, refused := errors.AsType[*jetstream.APIError](err); refused && api.ErrorCode == errWrongLast {
+		epoch, err = b.renewedEpoch(ctx, s, subject)
+	}
+	if err != nil {
 		return err
 	}
 	stream, err := b.js.Stream(ctx, s.name)

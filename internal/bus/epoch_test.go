@@ -80,6 +80,28 @@ func TestRolledBackLogGetsNewEpoch(t *testing.T) {
 	}
 }
 
+// A server that leads no more tells an end that is too low, now and again: the log is
+// what it was, and nobody is told anything.
+func TestFalseAlarmsRenewNothing(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	e := listen(t, b, "a")
+	before := parse(t, publish(t, b, "a", "x"))
+	for range 3 {
+		seen := parse(t, publish(t, b, "a", "x")).Seq
+		if err := b.Renew(t.Context(), "default", seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Ready(t.Context())
+	after := parse(t, publish(t, b, "a", "y"))
+	nodetest.Eventually(t, patience, "all arrive", func() bool { return len(e.heard()) == 5 })
+	if n := len(e.broken()); n > 0 || after.Epoch != before.Epoch {
+		t.Errorf("the room was told %v, its epoch is %s and was %s", e.broken(), after.Epoch, before.Epoch)
+	}
+}
+
 // NATS comes back empty.
 func TestEmptyLogResets(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,12 @@ func (b *Bus) IsAbove(ctx context.Context, namespace string, told, seq uint64) (
 	return b.isAbove(ctx, b.streams[namespace], logInfo{last: told, leader: "was"}, seq)
 }
 
+// Renew is what follows an answer that the log ends below a sequence that it has had.
+func (b *Bus) Renew(ctx context.Context, namespace string, seen uint64) error {
+	s := b.streams[namespace]
+	return b.tryRenew(ctx, s, s.knownEpoch(), seen)
+}
+
 // HearQuestion is what NATS calls when another node asks.
 func (b *Bus) HearQuestion(kind string) error {
 	body, err := proto.Marshal(&busv1.Ask{WithinMs: 1000})
