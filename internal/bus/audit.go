@@ -76,7 +76,7 @@ func (a *audit) run() {
 
 // suspect is a room as the audit found it.
 type suspect struct {
-	lr   *liveRoom
+	standing
 	last uint64 // sequence of the room's last message
 }
 
@@ -104,6 +104,7 @@ type standing struct {
 	lr      *liveRoom
 	head    uint64
 	doubted bool // nothing is on its way for it: the connection was away
+	doubts  int  // of its shard
 }
 
 // auditable lists the rooms of a log that are ready: all, or those that were active
@@ -118,7 +119,7 @@ func (s *shard) auditable(stream *logStream, all bool) []standing {
 			}
 			idle := s.now.Sub(lr.touched)
 			if all || idle >= auditQuiet && idle < auditActive {
-				rooms = append(rooms, standing{lr, lr.head.Seq, lr.doubted})
+				rooms = append(rooms, standing{lr, lr.head.Seq, lr.doubted, s.doubts})
 			}
 		}
 		answer <- rooms
@@ -155,9 +156,9 @@ func (a *audit) compare(s *shard, rooms []standing) error {
 		case !ok:
 			empty = append(empty, r)
 		case p.Seq > r.head && r.doubted:
-			certain = append(certain, suspect{r.lr, p.Seq})
+			certain = append(certain, suspect{r, p.Seq})
 		case p.Seq > r.head:
-			suspects = append(suspects, suspect{r.lr, p.Seq})
+			suspects = append(suspects, suspect{r, p.Seq})
 		}
 	}
 	if len(empty) > 0 {
@@ -185,11 +186,12 @@ func (s *shard) refresh(rooms []standing, info logInfo) {
 	}
 }
 
-// repair fills the rooms that have not come to where the audit saw their logs.
+// repair fills the rooms that have not come to where the audit saw their logs. One that
+// has come into doubt since is left to its turn: what was seen may be from before.
 func (s *shard) repair(suspects []suspect, epoch string) {
 	for _, x := range suspects {
 		lr := x.lr
-		if s.rooms[lr.subject] != lr || lr.state != ready || lr.head.Epoch != epoch || lr.head.Seq >= x.last {
+		if s.rooms[lr.subject] != lr || lr.state != ready || lr.head.Epoch != epoch || lr.head.Seq >= x.last || lr.doubted && x.doubts != s.doubts {
 			continue
 		}
 		s.bus.cfg.Metrics.AuditRepairs.Inc()

@@ -279,6 +279,11 @@ func (b *Bus) onDisconnect(name string, err error) {
 	}
 	b.cfg.Metrics.BusConnected.Set(0)
 	b.log.Log(b.ctx, levelOf(name), "nats disconnected", "connection", name, "err", err)
+	if name == "live" && b.up.Load() {
+		for _, s := range b.shards { // before the first message that comes after it
+			s.post((*shard).doubtAll)
+		}
+	}
 }
 
 func (b *Bus) onReconnect(name string, nc *nats.Conn) {

@@ -82,14 +82,15 @@ type liveMsg struct {
 
 // shard owns a part of the node's rooms.
 type shard struct {
-	bus   *Bus
-	in    chan *nats.Msg
-	cmds  chan func(*shard)
-	rooms map[string]*liveRoom // by live subject; owned by run
-	slow  map[string]bool      // live subjects whose messages were dropped; owned by run
-	doubt []*liveRoom          // rooms to prove, when it is their turn; owned by run
-	turns int                  // rooms whose turn it is to be proved; owned by run
-	now   time.Time            // of the last tick; owned by run
+	bus    *Bus
+	in     chan *nats.Msg
+	cmds   chan func(*shard)
+	rooms  map[string]*liveRoom // by live subject; owned by run
+	slow   map[string]bool      // live subjects whose messages were dropped; owned by run
+	doubt  []*liveRoom          // rooms to prove, when it is their turn; owned by run
+	doubts int                  // how often all rooms have come into doubt; owned by run
+	turns  int                  // rooms whose turn it is to be proved; owned by run
+	now    time.Time            // of the last tick; owned by run
 }
 
 func newShard(b *Bus) *shard {

@@ -48,6 +48,13 @@ func (s *shard) checkDropped() {
 // time: tens of thousands take seconds, and a room is to wait for itself only. Until its
 // turn it stays as it is; a message of it makes it its turn.
 func (s *shard) resyncAll() {
+	s.doubtAll()
+	s.prove()
+}
+
+// doubtAll notes that messages of every room may be lost from now on, or were until now.
+func (s *shard) doubtAll() {
+	s.doubts++
 	s.doubt = s.doubt[:0]
 	for _, lr := range s.rooms {
 		switch {
@@ -59,7 +66,6 @@ func (s *shard) resyncAll() {
 			s.doubt = append(s.doubt, lr)
 		}
 	}
-	s.prove()
 }
 
 // prove gives rooms that are in doubt their turn.

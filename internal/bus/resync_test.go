@@ -64,3 +64,60 @@ func TestRoomsInDoubtTakeTurns(t *testing.T) {
 		t.Errorf("%d rooms are read, %d turns are counted, %d rooms in doubt at the end", len(left), s.turns, len(s.doubt))
 	}
 }
+
+// The connection breaks, and all that a room got meanwhile has left the log with its head
+// when the next message comes, which therefore tells of none before it.
+func TestDoubtBeginsWithTheDisconnect(t *testing.T) {
+	t.Parallel()
+	s, lr, told := roomAt3(t)
+	s.bus.shards = []*shard{s}
+	s.bus.up.Store(true)
+	s.bus.onDisconnect("live", nil)
+	for range len(s.cmds) {
+		(<-s.cmds)(s)
+	}
+	s.next(lr, liveMsg{msg: &room.Message{Position: room.Position{Epoch: "e", Seq: 9, Check: 9}}})
+	if lr.state != filling || len(told.told) > 0 {
+		t.Errorf("the room was told %v before it was read", told.told)
+	}
+}
+
+// The audit has looked at the log, then the connection breaks and comes back: the room is
+// to be read to the end that the log has now.
+func TestAuditFromBeforeTheDoubt(t *testing.T) {
+	t.Parallel()
+	for name, doubted := range map[string]bool{"was well": false, "was in doubt": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, lr, _ := roomAt3(t)
+			if doubted {
+				s.doubtAll()
+			}
+			found := []suspect{{standing{lr, 3, doubted, s.doubts}, 5}}
+			s.doubtAll()
+			s.repair(found, "e")
+			if lr.state != ready || !lr.doubted {
+				t.Errorf("the room is in state %d, in doubt: %t; want that it waits for its turn", lr.state, lr.doubted)
+			}
+			found[0].doubts = s.doubts
+			s.repair(found, "e")
+			if lr.state != filling {
+				t.Error("what was found since is not filled")
+			}
+		})
+	}
+}
+
+// roomAt3 is a room of a shard without NATS.
+func roomAt3(t *testing.T) (*shard, *liveRoom, *teller) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s, told := bareShard(ctx), &teller{}
+	t.Cleanup(func() { cancel(); s.bus.wg.Wait() })
+	lr := &liveRoom{
+		subject: "a", sink: told, log: roomLog{stream: &logStream{name: "RC_default", epoch: "e"}}, state: ready,
+		head: room.Position{Epoch: "e", Seq: 3, Check: 7},
+	}
+	s.rooms["a"] = lr
+	return s, lr, told
+}
