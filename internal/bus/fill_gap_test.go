@@ -89,3 +89,21 @@ func TestMessageOfAnotherLog(t *testing.T) {
 		t.Errorf("%d messages wait, want 1", len(lr.buf))
 	}
 }
+
+// Of two answers about a log that is replaced the older may be looked at last. It does not
+// lead back.
+func TestOlderAnswerAboutALog(t *testing.T) {
+	t.Parallel()
+	s := bareShard(t.Context())
+	s.bus.shards = []*shard{s}
+	stream := &logStream{name: "RC_default", epoch: "old"}
+	if !s.bus.noteEpoch(stream, logInfo{epoch: "new", last: 5}, "old") || len(s.cmds) != 1 {
+		t.Errorf("the rooms are told %d times of another log, want once", len(s.cmds))
+	}
+	if s.bus.noteEpoch(stream, logInfo{epoch: "old", last: 9}, "old") || len(s.cmds) != 1 || stream.knownEpoch() != "new" {
+		t.Errorf("after an older answer the epoch is %q, the rooms were told %d times; want new, once", stream.knownEpoch(), len(s.cmds))
+	}
+	if !s.bus.noteEpoch(stream, logInfo{epoch: "newer", last: 1}, "new") || len(s.cmds) != 2 {
+		t.Errorf("the rooms were told %d times of another log, want twice", len(s.cmds))
+	}
+}

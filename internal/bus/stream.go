@@ -318,7 +318,9 @@ func (b *Bus) streamInfo(ctx context.Context, s *logStream) (logInfo, error) {
 		info.leader = r.Cluster.Leader
 	}
 	info.floor, _ = strconv.ParseUint(r.Config.Metadata[metaFloor], 10, 64)
-	b.noteEpoch(s, info)
+	if !b.noteEpoch(s, info, epoch) {
+		return logInfo{}, unavailable(errors.New("the stream was replaced meanwhile"))
+	}
 	if info.epoch == epoch && info.last < seen {
 		b.renew(s, info, seen)
 	}
@@ -333,10 +335,16 @@ func (s *logStream) clustered() bool {
 	return s.leader != ""
 }
 
-// noteEpoch tells every room of a log that has become another one.
-func (b *Bus) noteEpoch(s *logStream, info logInfo) {
+// noteEpoch tells every room of a log that has become another one. It reports false for
+// an answer that knows only the epoch of before it was asked for, which another one has
+// followed since.
+func (b *Bus) noteEpoch(s *logStream, info logInfo, before string) bool {
 	s.mu.Lock()
 	changed := info.epoch != s.epoch
+	if changed && info.epoch == before {
+		s.mu.Unlock()
+		return false
+	}
 	s.epoch = info.epoch
 	if changed {
 		s.seen.Store(info.last)
@@ -344,12 +352,13 @@ func (b *Bus) noteEpoch(s *logStream, info logInfo) {
 	s.mu.Unlock()
 	if !changed {
 		s.sawSeq(info.last)
-		return
+		return true
 	}
 	b.log.Error("the log was replaced by another; its rooms are told RESET", "stream", s.name, "epoch", info.epoch)
 	for _, sh := range b.shards {
 		sh.post(func(sh *shard) { sh.resetStream(s, info) })
 	}
+	return true
 }
 
 // leaderPosition asks the stream's leader for the position of one message, such as
