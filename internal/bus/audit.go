@@ -83,6 +83,11 @@ type suspect struct {
 // look compares rooms with the log and has holes filled that are still there after a
 // moment.
 func (a *audit) look(all bool) error {
+	if all { // whoever leads the log is noticed, rooms or not
+		if _, err := a.bus.streamInfo(a.bus.ctx, a.stream); err != nil {
+			return err
+		}
+	}
 	for _, s := range a.bus.shards {
 		rooms := s.auditable(a.stream, all)
 		for len(rooms) > 0 {

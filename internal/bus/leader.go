@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -11,22 +10,19 @@ import (
 const leaderElected = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."
 
 // watchLeaders has a log's new leader noticed when NATS tells of it. Where the account
-// may not hear that, or it is lost, the next look at the log notices it.
+// may not hear that, or it is lost, the next look at the log notices it, if it is another.
 func (b *Bus) watchLeaders() error {
 	for _, s := range b.streams {
-		_, err := b.ctl.Subscribe(leaderElected+s.name, func(*nats.Msg) {
-			ctx, cancel := context.WithTimeout(b.ctx, apiTimeout)
-			defer cancel()
-			if _, err := b.streamInfo(ctx, s); err != nil {
-				b.log.Debug("ask for the new leader", "stream", s.name, "err", err)
-			}
-		})
-		if err != nil {
+		if _, err := b.ctl.Subscribe(leaderElected+s.name, s.elected); err != nil {
 			return fmt.Errorf("subscribe to elections: %w", err)
 		}
 	}
 	return nil
 }
+
+// elected has the log looked at because it has a leader again: if nobody asked meanwhile
+// it may be the one that it had before.
+func (s *logStream) elected(*nats.Msg) { s.audit.soon(0) }
 
 // noteLeader has the rooms of a log looked at whose leader has changed: what the old
 // one did not republish, the new one does not either.

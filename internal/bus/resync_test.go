@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,4 +121,21 @@ func roomAt3(t *testing.T) (*shard, *liveRoom, *teller) {
 	}
 	s.rooms["a"] = lr
 	return s, lr, told
+}
+
+// A log has a leader again, and it is the one that it had: what was stored in between may
+// not have been republished.
+func TestElectionIsAudited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stream := &logStream{name: "RC_default", leader: "s1"}
+		stream.audit = newAudit(nil, stream)
+		stream.elected(nil)
+		for look := range 2 { // what was on its way is there the second time
+			<-stream.audit.poke
+			if !stream.audit.all.Swap(false) {
+				t.Errorf("look %d is not at all rooms", look)
+			}
+		}
+	})
 }
