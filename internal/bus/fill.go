@@ -120,18 +120,35 @@ func (s *shard) readHoleOnce(ctx context.Context, lr *liveRoom, f *filler, at *r
 		if !page.More {
 			return at.Seq >= f.upTo || f.gap != "" && s.isGone(ctx, lr, f.upTo), nil
 		}
-		if f.gap == "" && len(f.msgs) > 0 {
-			part := filler{from: f.from, msgs: f.msgs}
+		if len(f.msgs) > 0 {
+			part := *f
 			s.post(func(s *shard) { s.deliverPart(lr, part) })
-			f.from, f.msgs = part.msgs[len(part.msgs)-1].Position, nil
+			f.from, f.gap, f.msgs = part.msgs[len(part.msgs)-1].Position, "", nil
 		}
 	}
 }
 
 // deliverPart delivers a part of what a hole holds. The room goes on waiting.
 func (s *shard) deliverPart(lr *liveRoom, f filler) {
-	if s.rooms[lr.subject] != lr || lr.head != f.from {
-		return // filled finds the same
+	if s.rooms[lr.subject] == lr && lr.head == f.from { // else filled finds the same
+		s.deliverHole(lr, f)
+	}
+}
+
+// deliverHole tells a room of the gap in a hole, if there is one, and of what follows it.
+func (s *shard) deliverHole(lr *liveRoom, f filler) {
+	if f.gap != "" {
+		head := f.head
+		switch {
+		case !head.IsZero():
+		case len(f.msgs) > 0: // the room goes on just before what is left
+			head = room.Position{Epoch: f.from.Epoch, Seq: f.msgs[0].Position.Seq - 1}
+		case f.upTo > f.from.Seq: // the log has nothing of the hole, which is all that the gap hides
+			head = room.Position{Epoch: f.from.Epoch, Seq: f.upTo}
+		default:
+			head = f.from
+		}
+		s.broken(lr, f.gap, head)
 	}
 	for _, m := range f.msgs {
 		s.bus.cfg.Metrics.FilledMessages.Inc()
@@ -151,23 +168,7 @@ func (s *shard) filled(lr *liveRoom, f filler) {
 		s.settle(lr)
 		return
 	}
-	if f.gap != "" {
-		head := f.head
-		switch {
-		case !head.IsZero():
-		case len(f.msgs) > 0: // the room goes on just before what is left
-			head = room.Position{Epoch: f.from.Epoch, Seq: f.msgs[0].Position.Seq - 1}
-		case f.upTo > f.from.Seq: // the log has nothing of the hole, which is all that the gap hides
-			head = room.Position{Epoch: f.from.Epoch, Seq: f.upTo}
-		default:
-			head = f.from
-		}
-		s.broken(lr, f.gap, head)
-	}
-	for _, m := range f.msgs {
-		s.bus.cfg.Metrics.FilledMessages.Inc()
-		s.deliver(lr, m)
-	}
+	s.deliverHole(lr, f)
 	if f.gap != room.Reset && lr.head.Seq < f.upTo {
 		lr.head = room.Position{Epoch: lr.head.Epoch, Seq: f.upTo} // its message is gone
 	}

@@ -65,6 +65,24 @@ func TestGapOfAHoleThatIsGone(t *testing.T) {
 	}
 }
 
+// What follows a gap may be longer than a page, too: it is delivered page by page.
+func TestGapAtTheBeginningOfALongHole(t *testing.T) {
+	t.Parallel()
+	message := func(seq uint64) *room.Message {
+		return &room.Message{Room: "a", Position: room.Position{Epoch: "e", Seq: seq, Check: 7}}
+	}
+	told := &teller{}
+	s := bareShard(t.Context())
+	lr := &liveRoom{subject: "a", sink: told, head: message(3).Position, state: filling}
+	s.rooms["a"] = lr
+	s.deliverPart(lr, filler{from: lr.head, gap: room.Truncated, upTo: 9, msgs: []*room.Message{message(6), message(7)}})
+	s.deliverPart(lr, filler{from: message(7).Position, upTo: 9, msgs: []*room.Message{message(8)}})
+	s.filled(lr, filler{from: message(8).Position, upTo: 9, msgs: []*room.Message{message(9)}})
+	if diff := cmp.Diff([]string{"TRUNCATED to 5", "message 6", "message 7", "message 8", "message 9"}, told.told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 // A log was replaced, and the first message of the new one comes before the command that
 // tells the rooms: it waits, and the room's place is looked at.
 func TestMessageOfAnotherLog(t *testing.T) {

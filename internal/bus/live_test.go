@@ -83,6 +83,30 @@ func TestReconnectFills(t *testing.T) {
 	}
 }
 
+// The connection is away for longer than the room's history, which is some pages long.
+func TestReconnectAfterTheHistory(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	proxy := nodetest.StartProxy(t, srv.URL, "none", 1)
+	b, pub := open(t, proxy.URL), open(t, srv.URL)
+	e := listen(t, b, "a")
+	publish(t, pub, "a", "heard")
+	nodetest.Eventually(t, patience, "it arrives", func() bool { return len(e.heard()) == 1 })
+	proxy.Part()
+	var missed []string
+	for i := range 1500 {
+		missed = append(missed, publish(t, pub, "a", fmt.Sprint(i)))
+	}
+	proxy.Join()
+	nodetest.Eventually(t, 2*patience, "the last arrives", func() bool { return slices.Contains(e.heard(), missed[len(missed)-1]) })
+	if got, want := e.heard()[1:], missed[len(missed)-1001:]; !slices.Equal(got, want) { // the anchor is one more
+		t.Errorf("heard %d messages, want the newest %d in their order", len(got), len(want))
+	}
+	if got := e.broken(); !slices.Equal(got, []room.GapReason{room.Truncated}) {
+		t.Errorf("it was told %v", got)
+	}
+}
+
 func TestNoInterestNoTraffic(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)
