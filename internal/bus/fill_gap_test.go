@@ -125,3 +125,26 @@ func TestOlderAnswerAboutALog(t *testing.T) {
 		t.Errorf("the rooms were told %d times of another log, want twice", len(s.cmds))
 	}
 }
+
+// Messages that wait behind a hole are bounded in number and bytes: the log has them.
+func TestHeldBehindAHole(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"many": 10, "large": 100 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := bareShard(t.Context())
+			lr := &liveRoom{subject: "a", state: filling}
+			body := make([]byte, size)
+			for seq := range uint64(2*maxBuffer + 10) {
+				s.hold(lr, liveMsg{msg: &room.Message{Position: room.Position{Epoch: "e", Seq: seq}, Payload: room.Payload{Bytes: body}}})
+				if len(lr.buf) > maxBuffer || len(lr.buf)*size > maxHeld+size {
+					t.Fatalf("%d messages of %d bytes wait", len(lr.buf), size)
+				}
+			}
+			newest := lr.buf[len(lr.buf)-1].msg.Position.Seq
+			if want := uint64(2*maxBuffer + 9); !lr.dirty || newest != want {
+				t.Errorf("dirty: %t, the newest that waits is %d; want %d", lr.dirty, newest, want)
+			}
+		})
+	}
+}

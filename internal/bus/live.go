@@ -18,9 +18,10 @@ import (
 const (
 	shardCount = 4
 	shardQueue = 16_384
-	shardBurst = 64    // messages that a shard takes before it looks at its commands again
-	shardTurns = 8     // rooms of a shard that are proved at a time
-	maxBuffer  = 2_048 // messages that a room holds back behind a hole; more are read from the log
+	shardBurst = 64      // messages that a shard takes before it looks at its commands again
+	shardTurns = 8       // rooms of a shard that are proved at a time
+	maxBuffer  = 2_048   // messages that a room holds back behind a hole; more are read from the log
+	maxHeld    = 4 << 20 // bytes of them
 )
 
 // Room is told what happens in one room. All calls come from one goroutine, in
@@ -66,10 +67,11 @@ type liveRoom struct {
 	state   roomState
 	doubted bool // messages may have been lost on the way: the head is to be proved first
 	inTurn  bool // it is one of shard.turns
+	dirty   bool // messages were lost that no later one may tell of: read to the log's end
 	head    room.Position
 	buf     []liveMsg
+	held    int       // bytes of their bodies
 	touched time.Time // when a message last came, or it was opened; a second exact
-	dirty   bool      // messages were lost that no later one may tell of: read to the log's end
 	stop    func()    // not nil: ends the filling of a hole
 	lost    int       // messages that the client has dropped for a full channel, as far as known
 }
@@ -228,10 +230,11 @@ func (s *shard) receiveEphemeral(lr *liveRoom, msg *nats.Msg) {
 
 // hold keeps a message back until the room is ready again.
 func (s *shard) hold(lr *liveRoom, live liveMsg) {
-	if len(lr.buf) >= maxBuffer {
-		lr.buf, lr.dirty = nil, true // the log has them
+	if len(lr.buf) >= maxBuffer || lr.held >= maxHeld {
+		lr.buf, lr.held, lr.dirty = nil, 0, true // the log has them
 	}
 	lr.buf = append(lr.buf, live)
+	lr.held += len(live.msg.Payload.Bytes)
 }
 
 // next applies the rule of the log to the newest message of a ready room: at or
@@ -303,7 +306,7 @@ func (s *shard) opened(lr *liveRoom, sub *nats.Subscription, head room.Position)
 func (s *shard) settle(lr *liveRoom) {
 	lr.state = ready
 	held := lr.buf
-	lr.buf = nil
+	lr.buf, lr.held = nil, 0
 	for i, live := range held {
 		switch {
 		case live.msg.Position.Epoch != lr.head.Epoch:
@@ -314,7 +317,9 @@ func (s *shard) settle(lr *liveRoom) {
 		}
 		s.next(lr, live)
 		if lr.state != ready {
-			lr.buf = append(lr.buf, held[i+1:]...)
+			for _, later := range held[i+1:] {
+				s.hold(lr, later)
+			}
 			return
 		}
 	}
