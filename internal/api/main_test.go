@@ -89,6 +89,13 @@ func (s *recordedSequence) Publish(ctx context.Context, p *room.Publication, don
 	r.held <- func() { stop(); finish(err) }
 }
 
+func (r *recorder) Ends(_ context.Context, name room.Name, after room.Position) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	log := r.pages[name]
+	return len(log) == 0 || log[len(log)-1].Position.Seq <= after.Seq, nil
+}
+
 func (r *recorder) Read(_ context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -167,7 +167,11 @@ func TestJoinWaitsForReplica(t *testing.T) {
 	nodetest.Eventually(t, patience, "the bus knows the leader", func() bool { return len(b.Ready(t.Context())) == 0 })
 	cluster.Hold(1, 0, true)
 	for i := range rooms {
+		before := parse(t, ids[i])
 		ids[i] = publish(t, pub, name(i), "not at every replica")
+		if ends, err := b.Ends(t.Context(), name(i), before); ends || err != nil {
+			t.Errorf("%s ends before its last message: %t, %v", name(i), ends, err)
+		}
 	}
 	reads := testutil.ToFloat64(b.metrics.LogReads)
 	for i := range rooms { // one by one: each asks for itself

@@ -41,6 +41,18 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	return page, err
 }
 
+// Ends reports whether a stored room's log has nothing after a position, as its leader
+// knows it: the replicas that [Bus.Read] asks may be behind. Errors are those of Read.
+func (b *Bus) Ends(ctx context.Context, name room.Name, after room.Position) (bool, error) {
+	policy := b.cfg.Policies.Of(name)
+	if !policy.Stored() {
+		return false, noHistory(policy)
+	}
+	l := b.logOf(name, policy)
+	next, err := b.leaderMessage(ctx, l.stream, map[string]any{"seq": after.Seq + 1, "next_by_subj": l.subject})
+	return err == nil && next == nil, err
+}
+
 // roomLog is one stored room's part of its namespace's log.
 type roomLog struct {
 	name    room.Name

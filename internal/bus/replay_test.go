@@ -156,6 +156,22 @@ func TestHistoryLimits(t *testing.T) {
 	}
 }
 
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	first, last := parse(t, publish(t, b, "a", "1")), parse(t, publish(t, b, "a", "2"))
+	publish(t, b, "other", "x")
+	for after, want := range map[room.Position]bool{first: false, last: true} {
+		if ends, err := b.Ends(t.Context(), "a", after); ends != want || err != nil {
+			t.Errorf("after %s: %t, %v; want %t", after, ends, err, want)
+		}
+	}
+	if _, err := b.Ends(t.Context(), "eph:a", first); room.AsError(err).Kind != room.Precondition {
+		t.Errorf("an ephemeral room: %v", err)
+	}
+}
+
 // Of the replies to one read NATS loses some on the way, as when a connection breaks and
 // is made again meanwhile. What came is no page.
 func TestLostReplies(t *testing.T) {

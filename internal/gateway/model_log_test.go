@@ -64,7 +64,6 @@ type modelRoom struct {
 	head    room.Position   // of this node
 	held    bool            // messages reach the log, but not this node
 	replica int             // a lagging replica shows the entries below it; -1 = all
-	lagged  time.Time       // until when none may lag again
 	fails   bool            // reads fail
 	slow    time.Duration   // reads take so long
 	caused  map[string]bool // gaps that reads have told: reason and position
@@ -352,6 +351,18 @@ func (l *modelLog) read(name room.Name, after room.Position, limit int) (page ro
 		m.caused[string(page.Gap)+" "+after.String()] = true
 	}
 	return page, wait, err
+}
+
+// Ends answers as the leader knows it.
+func (l *modelLog) Ends(_ context.Context, name room.Name, after room.Position) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.rooms[name]
+	if m.fails {
+		return false, errModelRead
+	}
+	e := m.epoch()
+	return max(e.after(after), e.first) == len(e.entries), nil
 }
 
 // read obeys docs/protocol.md §5.

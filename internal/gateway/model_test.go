@@ -260,10 +260,10 @@ func (w *model) befall(m *modelRoom, rng *rand.Rand) {
 			m.slow = 6 * time.Second
 			later(3*time.Second, func() { m.slow = 0 })
 		}
-	case 9: // it catches up before the hub loses its patience
-		if m.slow == 0 && time.Now().After(m.lagged) {
-			m.replica, m.lagged = max(0, n-rng.IntN(20)), time.Now().Add(3*time.Second)
-			later(1500*time.Millisecond, func() { m.replica = -1 })
+	case 9:
+		if m.slow == 0 {
+			m.replica = max(0, n-rng.IntN(20))
+			later(6*time.Second, func() { m.replica = -1 })
 		}
 	}
 }

@@ -104,6 +104,13 @@ func (b *bus) readCount() int {
 	return b.reads
 }
 
+func (b *bus) Ends(_ context.Context, name room.Name, after room.Position) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	log := b.logs[name]
+	return len(log) == 0 || log[len(log)-1].Position.Seq <= after.Seq, nil
+}
+
 func (b *bus) Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error) {
 	if b.hangs {
 		<-ctx.Done()

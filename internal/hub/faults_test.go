@@ -255,6 +255,8 @@ func (l *slowLog) Read(context.Context, room.Name, room.Position, int) (room.Pag
 	return <-l.answer, nil
 }
 
+func (l *slowLog) Ends(context.Context, room.Name, room.Position) (bool, error) { return true, nil }
+
 func TestShelfOfQuietNode(t *testing.T) {
 	t.Parallel()
 	log := &pages{list: []room.Page{{Messages: messages(6, 9), Last: at(9), More: true}, {Messages: messages(10, 10), Last: at(10)}}}
@@ -292,6 +294,8 @@ func TestHungLogHoldsUpOthers(t *testing.T) {
 }
 
 type hungLog struct{}
+
+func (hungLog) Ends(context.Context, room.Name, room.Position) (bool, error) { return true, nil }
 
 func (hungLog) Read(ctx context.Context, name room.Name, after room.Position, _ int) (room.Page, error) {
 	if name != "strict:well" {

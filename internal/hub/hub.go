@@ -21,6 +21,9 @@ type Source interface {
 // Log reads rooms' logs for cursors that are behind their ring.
 type Log interface {
 	Read(ctx context.Context, name room.Name, after room.Position, limit int) (room.Page, error)
+	// Ends reports whether the log has nothing of a room after a position, whatever Read
+	// shows, which may be behind.
+	Ends(ctx context.Context, name room.Name, after room.Position) (bool, error)
 }
 
 // Config is what a hub needs. Zero bounds mean the defaults.

@@ -38,6 +38,13 @@ type pages struct {
 	list  []room.Page
 	reads []room.Position
 	slow  time.Duration // static; each answer is so long on its way
+	lags  bool          // guarded by mu: the log has more than it answers
+}
+
+func (p *pages) Ends(context.Context, room.Name, room.Position) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.lags, nil
 }
 
 func (p *pages) Read(_ context.Context, _ room.Name, after room.Position, _ int) (room.Page, error) {
@@ -518,6 +525,25 @@ func TestLogThatStaysBehind(t *testing.T) {
 		}
 		<-time.After(logLag + time.Millisecond)
 		r.wantRead(Current, append([]string{"gap TRUNCATED"}, texts(13, 20, " replayed")...)...)
+	})
+}
+
+// A replica is behind for longer than that. The leader says so, and nothing is missing.
+func TestReplicaFarBehind(t *testing.T) {
+	t.Parallel()
+	log := &pages{list: []room.Page{{}}, lags: true}
+	inBubble(t, log, func(_ *testing.T, w *world) {
+		keep, _ := w.join("a", room.Position{})
+		keep.append(11, 20)
+		_, r := w.join("a", at(10))
+		r.wantRead(Waiting)
+		<-time.After(3 * patience)
+		r.wantRead(Waiting)
+		log.mu.Lock()
+		log.list = []room.Page{{Messages: messages(11, 20), Last: at(20)}}
+		log.mu.Unlock()
+		<-time.After(2 * logLag)
+		r.wantRead(Current, texts(11, 20, " replayed")...)
 	})
 }
 

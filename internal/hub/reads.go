@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -19,7 +20,7 @@ const (
 	readTimeout = 5 * time.Second        // for one read
 	logLag      = 50 * time.Millisecond  // before a log that is behind the ring is asked again
 	logRetry    = 500 * time.Millisecond // before a log that failed is asked again
-	patience    = 2 * time.Second        // a replica may be behind the leader whose messages are in the ring; after it, what is between has left the log
+	patience    = 2 * time.Second        // a replica may be behind the leader whose messages are in the ring; after it the leader is asked
 )
 
 // reads is the bounded pool that reads pages of the log. Requests are served in the
@@ -152,30 +153,26 @@ func (q *reads) wanted(a *ask) bool {
 	return false
 }
 
+// errBehind says that a log does not show yet what the room has been told.
+var errBehind = errors.New("the log is behind")
+
 // read reads the page of one ask: it is put on the shelf and the cursors are told, or
 // the log is asked again a little later.
 func (q *reads) read(a *ask) {
 	ctx, cancel := context.WithTimeout(q.ctx, readTimeout)
 	defer cancel()
-	head, begun := a.room.at(), time.Now()
-	got, err := q.page(ctx, a)
-	if err != nil {
+	got, head, err := q.page(ctx, a)
+	switch {
+	case errors.Is(err, errBehind):
+		q.again(a, logLag)
+		return
+	case err != nil:
 		if !a.failing && q.ctx.Err() == nil {
 			q.hub.cfg.Logger.Warn("read log", "room", a.room.Name, "err", err)
 		}
 		a.failing, a.stuck = true, time.Time{} // patience is for a log that answers
 		q.again(a, logRetry)
 		return
-	}
-	if got.Gap == "" && (got.Last.IsZero() || got.Last == a.after) && !got.More && a.room.ahead(a.after) {
-		if a.stuck.IsZero() {
-			a.stuck, a.held = time.Now(), a.room.at()
-		}
-		if begun.Sub(a.stuck) < patience { // a slow read shows the log as it was before
-			q.again(a, logLag)
-			return
-		}
-		got, head = room.Page{Gap: room.Truncated}, a.held
 	}
 	q.hub.shelve(a.room, newPage(a.after, got, head))
 	q.mu.Lock()
@@ -187,15 +184,31 @@ func (q *reads) read(a *ask) {
 	}
 }
 
-// page reads the log. A panic is an error like others: it costs no more than the
-// cursors that wait.
-func (q *reads) page(ctx context.Context, a *ask) (got room.Page, err error) {
+// page reads the log and returns what it has, and the head of the room that this goes
+// with. A panic is an error like others: it costs no more than the cursors that wait.
+func (q *reads) page(ctx context.Context, a *ask) (got room.Page, head room.Position, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
 		}
 	}()
-	return q.hub.cfg.Log.Read(ctx, a.room.Name, a.after, pageSize)
+	head, begun := a.room.at(), time.Now()
+	got, err = q.hub.cfg.Log.Read(ctx, a.room.Name, a.after, pageSize)
+	shows := got.Gap != "" || !got.Last.IsZero() && got.Last != a.after || got.More
+	if err != nil || shows || !a.room.ahead(a.after) {
+		return got, head, err
+	}
+	if a.stuck.IsZero() {
+		a.stuck, a.held = time.Now(), a.room.at()
+	}
+	if begun.Sub(a.stuck) < patience { // a slow read shows the log as it was before
+		return got, head, errBehind
+	}
+	ends, err := q.hub.cfg.Log.Ends(ctx, a.room.Name, a.after)
+	if err == nil && !ends {
+		a.stuck, err = time.Time{}, errBehind // far behind
+	}
+	return room.Page{Gap: room.Truncated}, a.held, err
 }
 
 // again has an ask read after a pause.
