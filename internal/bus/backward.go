@@ -18,13 +18,13 @@ func (b *Bus) ReadBack(ctx context.Context, name room.Name, before room.Position
 	if !policy.Stored() {
 		return room.Page{}, noHistory(policy)
 	}
+	l := b.logOf(name, policy)
 	select {
-	case b.reads <- struct{}{}:
-		defer func() { <-b.reads }()
+	case l.stream.reads <- struct{}{}:
+		defer func() { <-l.stream.reads }()
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	l := b.logOf(name, policy)
 	end, proven, err := b.backFrom(ctx, l, before)
 	switch {
 	case err != nil:

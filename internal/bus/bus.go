@@ -59,8 +59,6 @@ type Bus struct {
 	revoked *revocations
 	joins   *joiner       // of ephemeral rooms; those of stored rooms are their stream's
 	window  chan struct{} // bounds unary publications that wait for the log
-	fills   chan struct{} // bounds holes that are being filled
-	reads   chan struct{} // bounds pages that are being read for sockets and callers
 
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that the bus starts
 	cancel context.CancelFunc
@@ -82,8 +80,6 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		streams: make(map[string]*logStream),
 		seed:    maphash.MakeSeed(),
 		window:  make(chan struct{}, maxUnacked),
-		fills:   make(chan struct{}, 64),
-		reads:   make(chan struct{}, 32),
 		fatal:   make(chan error, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -80,8 +80,8 @@ func (s *shard) isGone(ctx context.Context, lr *liveRoom, seq uint64) bool {
 func (s *shard) readHoleOnce(ctx context.Context, lr *liveRoom, f *filler, at *room.Position) (done bool, err error) {
 	b := s.bus
 	select {
-	case b.fills <- struct{}{}:
-		defer func() { <-b.fills }()
+	case lr.log.stream.fills <- struct{}{}:
+		defer func() { <-lr.log.stream.fills }()
 	case <-ctx.Done():
 		return true, nil
 	}

@@ -30,13 +30,14 @@ func (b *Bus) Read(ctx context.Context, name room.Name, after room.Position, lim
 	if !policy.Stored() {
 		return room.Page{}, noHistory(policy)
 	}
+	l := b.logOf(name, policy)
 	select {
-	case b.reads <- struct{}{}:
-		defer func() { <-b.reads }()
+	case l.stream.reads <- struct{}{}:
+		defer func() { <-l.stream.reads }()
 	case <-ctx.Done():
 		return room.Page{}, unavailable(ctx.Err())
 	}
-	page, err := b.read(ctx, b.logOf(name, policy), after, limit)
+	page, err := b.read(ctx, l, after, limit)
 	showGap(&page, after)
 	return page, err
 }

@@ -1,10 +1,15 @@
 package bus_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
@@ -153,6 +158,54 @@ func TestHistoryLimits(t *testing.T) {
 	page, err := shrunk.Read(t.Context(), "a", parse(t, id), 10)
 	if err != nil || page.Gap != "" {
 		t.Errorf("a message's position after the limits changed: gap %q, %v", page.Gap, err)
+	}
+}
+
+// One log hangs, and everything that may be read of it at a time is. Another one is read
+// all the same.
+func TestHungLogIsAlone(t *testing.T) {
+	t.Parallel()
+	srv := nodetest.StartNATS(t)
+	b := open(t, srv.URL)
+	publish(t, b, "a", "x")
+	nc := srv.Connect(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), "RC_small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.AllowDirect = false
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := nc.SubscribeSync("$JS.API.DIRECT.GET.RC_small") // never answered
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	var ended atomic.Int64
+	for range 100 {
+		wg.Go(func() {
+			_, _ = b.Read(ctx, "small:a", room.Position{}, 10)
+			ended.Add(1)
+		})
+	}
+	nodetest.Eventually(t, patience, "reads hang", func() bool { n, _, _ := asked.Pending(); return n >= 32 })
+	if page, err := b.Read(t.Context(), "a", room.Position{}, 10); err != nil || len(page.Messages) != 1 {
+		t.Errorf("read %d messages, %v; want 1", len(page.Messages), err)
+	}
+	if n := ended.Load(); n > 0 {
+		t.Errorf("%d reads of the log that hangs have ended before", n)
 	}
 }
 

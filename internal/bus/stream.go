@@ -42,11 +42,14 @@ const (
 // apiTimeout bounds one request to JetStream's API.
 const apiTimeout = 5 * time.Second
 
-// logStream is one namespace's log.
+// logStream is one namespace's log. What it is asked at a time is bounded for each: one
+// that hangs holds up its own rooms only.
 type logStream struct {
 	// static
 	name   string
 	policy room.Policy
+	fills  chan struct{} // bounds holes that are being filled
+	reads  chan struct{} // bounds pages that are being read for sockets and callers
 
 	mu     sync.Mutex
 	epoch  string // guarded by mu: the newest known
@@ -96,7 +99,10 @@ func momentOf(stored time.Time) uint32 {
 // ensureStream makes the namespace's stream, or applies the policy to the one that
 // is there. A smaller history drops messages and needs AllowShrink.
 func (b *Bus) ensureStream(ctx context.Context, policy room.Policy) (*logStream, error) {
-	s := &logStream{name: streamName(policy.Namespace), policy: policy}
+	s := &logStream{
+		name: streamName(policy.Namespace), policy: policy,
+		fills: make(chan struct{}, 64), reads: make(chan struct{}, 32),
+	}
 	s.joins, s.audit = &joiner{bus: b, stream: s}, newAudit(b, s)
 	want := b.streamConfig(s)
 	if err := b.untilStream(ctx, s.name, func() error { return b.tryEnsure(ctx, s, want) }); err != nil {
