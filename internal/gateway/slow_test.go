@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -388,11 +387,7 @@ func TestPeerClosesUnread(t *testing.T) {
 				e.bus.append("a", pad)
 			}
 			s := e.gw.roster.all()[0]
-			eventually(t, "the socket is full", func() bool {
-				e.gw.pollers.out.mu.Lock()
-				defer e.gw.pollers.out.mu.Unlock()
-				return slices.Contains(e.gw.pollers.out.sessions, s)
-			})
+			eventually(t, "the socket is full", func() bool { return full(s) })
 			if _, err := conn.Write([]byte(closeFrame(1000, ""))); err != nil {
 				t.Fatal(err)
 			}

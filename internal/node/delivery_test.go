@@ -64,10 +64,10 @@ func TestPayloadKinds(t *testing.T) {
 				roomName := kind + "kinds " + name
 				s := dial(t, n, "")
 				start := s.subscribe(roomName, "")
-				test.req = &roomcastv1.PublishRequest{Room: roomName, Event: test.req.Event, Payload: test.req.Payload}
+				req := &roomcastv1.PublishRequest{Room: roomName, Event: test.req.Event, Payload: test.req.Payload}
 				before := time.Now().Add(-time.Second)
 				want := test.want
-				want.Room, want.ID = roomName, publish(t, n, test.req)
+				want.Room, want.ID = roomName, publish(t, n, req)
 				got := s.messages(1)[0]
 				checkMessage(t, want, got)
 				if got.Time.Before(before) || got.Time.After(time.Now().Add(time.Second)) {
