@@ -49,10 +49,11 @@ func (s *session) clock(at time.Time) {
 	}
 }
 
-// stalled reports whether the peer owes the rest of a message for too long.
+// stalled reports whether the peer owes the rest of a message for too long. While the
+// reader waits for this node the rest may lie unread.
 func (s *session) stalled(now instant) bool {
 	by := instant(s.stallBy.Load())
-	return by != never && now >= by
+	return by != never && now >= by && !s.held.Load() && now >= instant(s.resumed.Load()).add(stallTimeout)
 }
 
 // pingDue reports whether a ping is to be written now.

@@ -145,6 +145,57 @@ func TestStalled(t *testing.T) {
 	}
 }
 
+// TestHeldIsNoStall: while its reader waits for this node a peer owes nothing: its
+// message is whole, or the rest of it may lie unread.
+func TestHeldIsNoStall(t *testing.T) {
+	t.Parallel()
+	slow := func(c *Config, b *bus) {
+		guests(c, b)
+		b.silent, b.acks = true, make(chan struct{}) // a request takes requestTimeout
+	}
+	request := frame(fin|text, `{"id":1,"subscribe":{"room":"a"}}`)
+	publish := frame(fin|text, `{"publish":{"room":"chat:1"}}`)
+	tests := map[string]struct {
+		parts []string // a second between them
+		want  string   // the last answer
+	}{
+		"a request in two parts": {
+			[]string{request[:9], request[9:]},
+			`{"id":1,"error":{"code":"UNAVAILABLE","reason":"BUS_UNAVAILABLE","message":…,"retryMs":1000}}`,
+		},
+		"the rest lies unread": {
+			[]string{strings.Repeat(publish, maxControlFrames) + frame(text, `{"id":1,`), frame(ping, ""), frame(fin|more, `"ping":{}}`)},
+			`{"id":1,"pong":{}}`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, slow, func(w *world) {
+				t := w.t
+				defer close(w.bus.acks)
+				p := w.guest("")
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for _, part := range test.parts {
+						_, _ = p.ws.NetConn().Write([]byte(part))
+						<-time.After(time.Second)
+					}
+				}()
+				for got := ""; got != test.want; {
+					var err error
+					if got, err = p.next(); err != nil {
+						t.Error(err)
+						break
+					}
+				}
+				<-sent
+			})
+		})
+	}
+}
+
 // TestStreamingIsNoStall has a client whose bytes never end at a frame's end, for
 // longer than any one message may take.
 func TestStreamingIsNoStall(t *testing.T) {

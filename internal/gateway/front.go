@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -38,7 +39,9 @@ type front struct {
 	tls  *tls.Config // nil: none
 	lis  net.Listener
 	rest *handover
-	busy chan struct{} // held by whoever uses a processor for a handshake
+	busy chan struct{} // held by whoever uses a processor for a request
+
+	hellos chan struct{} // the same for TLS's handshake: who is through does not wait again behind others
 
 	mu       sync.Mutex
 	greeting map[net.Conn]instant // guarded by mu: until when, or never once the request is there; nil: stopped
@@ -57,6 +60,7 @@ func (g *Gateway) Serve(lis net.Listener, config *tls.Config, server *http.Serve
 	f := &front{
 		gw: g, lis: lis, rest: newHandover(lis),
 		busy:     make(chan struct{}, 8*runtime.GOMAXPROCS(0)),
+		hellos:   make(chan struct{}, 8*runtime.GOMAXPROCS(0)),
 		greeting: make(map[net.Conn]instant),
 	}
 	if config != nil {
@@ -212,14 +216,19 @@ func (f *front) refuse(conn net.Conn) {
 	f.wg.Go(func() { f.linger(conn) })
 }
 
-// answerOverloaded writes the answer, which the kernel takes at once, and reports whether
-// the peer may read it in peace.
+// answerOverloaded writes the answer to who gets no place, as farewell does.
 func answerOverloaded(conn net.Conn) bool {
-	_ = conn.SetDeadline(time.Now().Add(refuseTime))
 	seconds := retryAfterMin + int(time.Now().UnixNano()%retryAfterSpan)
 	body := fmt.Sprintf("%s retry_ms=%d: this node takes no more connections now\n", room.ReasonOverloaded, 1000*seconds)
-	_, err := fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"+
-		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n%s", len(body), seconds, body)
+	return farewell(conn, fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n%s", len(body), seconds, body))
+}
+
+// farewell writes a last answer, which the kernel takes at once, and reports whether the
+// peer may read it in peace.
+func farewell(conn net.Conn, answer string) bool {
+	_ = conn.SetDeadline(time.Now().Add(refuseTime))
+	_, err := io.WriteString(conn, answer)
 	half, ok := conn.(interface{ CloseWrite() error })
 	return err == nil && ok && half.CloseWrite() == nil
 }

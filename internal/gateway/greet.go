@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -10,6 +11,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+
+	"github.com/roomcast/roomcast/internal/room"
 )
 
 // greet reads a connection's first request and serves it, or hands it on. A panic costs
@@ -37,7 +40,7 @@ func (f *front) handshake(raw net.Conn) (s *session, a *admission, early []byte)
 		encrypted, err := f.encrypt(raw)
 		if err != nil {
 			f.gw.log.Debug("tls handshake", "remote", raw.RemoteAddr().String(), "err", err)
-			_ = raw.Close()
+			f.endPlain(raw, err)
 			return nil, nil, nil
 		}
 		conn = encrypted
@@ -92,14 +95,47 @@ func (f *front) encrypt(raw net.Conn) (*tls.Conn, error) {
 	return conn, conn.Handshake() //nolint:noctx // the sweep closes the connection
 }
 
+// endPlain closes a connection without TLS, and tells who speaks HTTP what is wrong, in
+// the HTTP server's words.
+func (f *front) endPlain(raw net.Conn, err error) {
+	fault, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || !beginsRequest(string(fault.RecordHeader[:])) ||
+		!farewell(raw, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n") {
+		_ = raw.Close()
+		return
+	}
+	f.gw.cfg.Metrics.Rejects.WithLabelValues(string(room.ReasonHandshake)).Inc()
+	f.linger(raw)
+}
+
+// beginsRequest reports whether what stands in the place of a TLS record's header is a
+// request of HTTP.
+func beginsRequest(header string) bool {
+	for _, method := range []string{"GET /", "HEAD /", "POST /", "PUT /", "OPTIONS /"} {
+		if strings.HasPrefix(method, header) {
+			return true
+		}
+	}
+	return false
+}
+
+// errWaited ends a handshake that would come too late.
+var errWaited = errors.New("too many handshakes wait for a processor")
+
 // pace lets few handshakes use a processor at a time: from the hello of the client until
 // the server's answer is written. A storm must not become a queue of thousands before
-// the flushers.
+// the flushers, nor one of clients who have given up when it is their turn: who has waited
+// for half of its time is not served.
 func (f *front) pace() {
 	before := f.tls.GetConfigForClient
 	f.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if conn, ok := hello.Conn.(*recordConn); ok {
-			conn.enter(f.busy)
+			by := f.gw.now().add(handshakeTimeout / 2)
+			conn.enter(f.hellos)
+			if f.gw.now() >= by {
+				f.gw.countOverload()
+				return nil, errWaited
+			}
 		}
 		if before != nil {
 			return before(hello)

@@ -190,9 +190,7 @@ func (s *session) onPing(payload []byte) error {
 }
 
 func (s *session) onPong([]byte) error {
-	if s.pinged.CompareAndSwap(true, false) {
-		s.signal()
-	}
+	s.pinged.Store(false) // the clock looks when the answer is due
 	return nil
 }
 

@@ -5,12 +5,16 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // tap keeps what was read of a connection.
@@ -124,4 +128,78 @@ func TestUnreadRecords(t *testing.T) {
 	if signals != written {
 		t.Errorf("%d signals for %d records", signals, written)
 	}
+}
+
+// TestPlainRequest: who speaks HTTP where TLS is spoken is told so, however much it says,
+// in the HTTP server's words; who speaks something else is not.
+func TestPlainRequest(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, true, nil)
+	for _, sent := range []string{request(), request("POST /health HTTP/1.1", "X: "+strings.Repeat("x", 8<<10))} {
+		a := e.ask(t, e.dial(t), sent)
+		if a.StatusCode != http.StatusBadRequest || a.body != "Client sent an HTTP request to an HTTPS server.\n" {
+			t.Errorf("got %d %q", a.StatusCode, a.body)
+		}
+	}
+	conn := e.dial(t)
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("HELO me\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := io.ReadAll(conn); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+	if n := testutil.ToFloat64(e.metrics.Rejects.WithLabelValues("BAD_HANDSHAKE")); n != 2 {
+		t.Errorf("%v were counted, want 2", n)
+	}
+}
+
+// TestLateHandshakes: who has waited too long for a processor does not get one: it would be
+// gone before the end, and those after it as well.
+func TestLateHandshakes(t *testing.T) {
+	t.Parallel()
+	borrowed := httptest.NewTLSServer(http.NotFoundHandler())
+	cert := borrowed.TLS.Certificates[0]
+	borrowed.Close()
+	inBubble(t, guests, func(w *world) {
+		t := w.t
+		lis := &pipeListener{closed: make(chan struct{})}
+		signed := 0
+		f := &front{
+			gw: w.gw, lis: lis, rest: newHandover(lis), greeting: make(map[net.Conn]instant),
+			busy: make(chan struct{}, 1), hellos: make(chan struct{}, 1),
+			tls: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { signed++; return &cert, nil }},
+		}
+		f.pace()
+		defer f.stop()
+		call := func() (*tls.Conn, <-chan error) {
+			ours, theirs := net.Pipe()
+			f.take(theirs)
+			conn, ended := tls.Client(ours, &tls.Config{InsecureSkipVerify: true}), make(chan error, 1)
+			go func() { ended <- conn.Handshake() }()
+			return conn, ended
+		}
+		f.hellos <- struct{}{} // others, for five seconds
+		_, first := call()
+		elapse(handshakeTimeout / 4)
+		conn, second := call()
+		elapse(handshakeTimeout / 4)
+		<-f.hellos
+		if err := <-first; err == nil {
+			t.Error("who has waited too long was served")
+		}
+		if err := <-second; err != nil || signed != 1 {
+			t.Errorf("who has not waited too long got %v, with %d handshakes", err, signed)
+		}
+		if n := testutil.ToFloat64(w.metrics.Rejects.WithLabelValues("OVERLOADED")); n != 1 {
+			t.Errorf("%v were counted as refused", n)
+		}
+		f.hellos <- struct{}{} // others again: who is through does not wait for them
+		var answer [12]byte
+		_, err := conn.Write([]byte(request()))
+		if _, err2 := io.ReadFull(conn, answer[:]); err != nil || err2 != nil || string(answer[:]) != "HTTP/1.1 101" {
+			t.Errorf("got %q, %v, %v", answer, err, err2)
+		}
+		_ = conn.NetConn().Close()
+	})
 }

@@ -115,17 +115,25 @@ func (c *Config) checkNATS() error {
 // minDescriptors is what a node needs before the first socket, with head room.
 const minDescriptors = 256
 
-// ownDescriptors is how many of them sockets leave to the node itself: the log's files,
-// control and admin connections. Without them messages could not be stored.
-const ownDescriptors = 128
+// What the listeners leave of the descriptors to the node itself, for the log's files,
+// connections to NATS and those who are being refused, and what the public listener leaves
+// to the others.
+const (
+	ownDescriptors   = 80
+	adminConnections = 16
+	leastControl     = 64 // connections of the control listener, or
+	controlShare     = 32 // one in so many descriptors
+)
 
-// maxConnections is how many connections the public listener takes; 0 = no bound.
-func maxConnections() int {
-	limit, ok := descriptorLimit()
+// shares is how many connections each listener takes; 0 = no bound.
+func shares() (public, control, admin int) {
+	descriptors, ok := descriptorLimit()
 	if !ok {
-		return 0
+		return 0, 0, 0
 	}
-	return int(min(limit, math.MaxInt32)) - ownDescriptors // a node has more, see checkDescriptors
+	limit := int(min(descriptors, math.MaxInt32)) // at least minDescriptors, see checkDescriptors
+	control = max(leastControl, limit/controlShare)
+	return limit - ownDescriptors - adminConnections - control, control, adminConnections
 }
 
 func checkDescriptors() error {

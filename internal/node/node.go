@@ -107,9 +107,12 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	defer lis.close()
+	_, control, admin := shares()
+	lis.grpc, lis.admin = bounded(lis.grpc, "control", control, n.log), bounded(lis.admin, "admin", admin, n.log)
 	var servers sync.WaitGroup
 	defer servers.Wait()
 	adminServer := newHTTPServer(n.admin.handler())
+	adminServer.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)
 	defer func() { _ = adminServer.Close() }()
 	failed := make(chan error, 3)
 	servers.Go(func() { failed <- fmt.Errorf("admin listener: %w", adminServer.Serve(lis.admin)) })

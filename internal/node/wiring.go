@@ -68,6 +68,7 @@ func (n *Node) busConfig(embedded *embednats.Server) bus.Config {
 }
 
 func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub, p *presence.Presence) gateway.Config {
+	public, _, _ := shares()
 	c := gateway.Config{
 		Node:           n.cfg.Node,
 		Version:        n.cfg.Version,
@@ -80,7 +81,7 @@ func (n *Node) gatewayConfig(b *bus.Bus, rooms *hub.Hub, p *presence.Presence) g
 		TrustedProxies: n.cfg.TrustedProxies,
 		TokenInQuery:   n.cfg.TokenInQuery,
 		PingInterval:   n.cfg.PingInterval,
-		MaxConnections: maxConnections(),
+		MaxConnections: public,
 		Ready:          n.ready.ready,
 		Metrics:        n.metrics,
 		Logger:         n.log,
