@@ -267,7 +267,7 @@ func (b *Bench) measureNow(ctx context.Context, report *Report) error {
 		l.measure()
 	}
 	// Where messages are few and far between, a measurement of none would be none.
-	err = b.waitAtLeast(ctx, b.cfg.Duration, b.main.measures)
+	err = b.waitAtLeast(ctx, b.cfg.Duration, func() bool { return b.main.measures() && (b.probe == nil || b.probe.measures()) })
 	if err != nil {
 		return err
 	}

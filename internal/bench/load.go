@@ -144,11 +144,12 @@ func (l *load) measures() bool {
 	return l.inside
 }
 
-// measure begins to measure messages that are due from now on.
+// measure begins to measure messages that are due from now on. No message begins between
+// the look at the clock and the change: each is measured by all of its sockets or by none.
 func (l *load) measure() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.inside = false
-	l.mu.Unlock()
 	l.from.Store(l.clock.now()) // first: the end before is not after it
 	l.to.Store(1<<63 - 1)
 }
@@ -156,8 +157,12 @@ func (l *load) measure() {
 // measured reports whether a message due then is part of the measurement.
 func (l *load) measured(due int64) bool { return due >= l.from.Load() && due < l.to.Load() }
 
-// stopMeasuring ends it with messages that are due now.
-func (l *load) stopMeasuring() { l.to.Store(l.clock.now()) }
+// stopMeasuring ends it with messages that are due now; as measure.
+func (l *load) stopMeasuring() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to.Store(l.clock.now())
+}
 
 // counts sums up what the lanes have read.
 func (l *load) counts() (c counts) {

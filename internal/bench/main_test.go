@@ -1,9 +1,9 @@
-package bench
+package bench_test
 
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { nodetest.Main(m) }

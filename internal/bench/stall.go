@@ -29,8 +29,9 @@ func (b *Bench) stall(ctx context.Context, before Memory) (found *Stalled, err e
 	found = &Stalled{Sockets: l.Stalled, CaughtUp: notReached, Before: before}
 	l.aside.mu.Lock()
 	defer l.aside.mu.Unlock()
-	from := l.clock.now()
-	if err := b.wait(ctx, b.cfg.Stall); err != nil {
+	from, published := l.clock.now(), l.published()
+	// Without a message in that time nobody is behind.
+	if err := b.waitAtLeast(ctx, b.cfg.Stall, func() bool { return l.published() > published }); err != nil {
 		return nil, err
 	}
 	if found.During, err = b.memory(ctx); err != nil {

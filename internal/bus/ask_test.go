@@ -33,24 +33,31 @@ func echoes(t *testing.T, b testBus, name string) {
 	}
 }
 
-// ask asks until the answer is complete, or is not, as wanted.
-func ask(t *testing.T, b testBus, kind string, complete bool) (answers []string, missing []string) {
+// askOnce asks for at most a second.
+func askOnce(t *testing.T, b testBus, kind string) (answers []string, who bus.Attendance) {
 	t.Helper()
-	nodetest.Eventually(t, patience, fmt.Sprintf("an answer with complete=%t", complete), func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		answers = nil
-		who := b.Ask(ctx, kind, []byte("q"), func(node string, part []byte) {
-			answers = append(answers, node+": "+string(part))
-		})
-		missing = who.Missing
-		if who.Complete && len(who.Missing) > 0 {
-			t.Errorf("complete without %q", who.Missing)
-		}
-		return who.Complete == complete
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	who = b.Ask(ctx, kind, []byte("q"), func(node string, part []byte) {
+		answers = append(answers, node+": "+string(part))
 	})
+	if who.Complete && len(who.Missing) > 0 {
+		t.Errorf("complete without %q", who.Missing)
+	}
 	slices.Sort(answers)
-	return answers, missing
+	return answers, who
+}
+
+// ask asks until exactly these are missing and returns the answers, which are complete
+// if nobody is.
+func ask(t *testing.T, b testBus, kind string, missing ...string) (answers []string) {
+	t.Helper()
+	nodetest.Eventually(t, patience, fmt.Sprintf("an answer without %q", missing), func() bool {
+		var who bus.Attendance
+		answers, who = askOnce(t, b, kind)
+		return who.Complete == (len(missing) == 0) && slices.Equal(who.Missing, missing)
+	})
+	return answers
 }
 
 func TestAsk(t *testing.T) {
@@ -68,31 +75,30 @@ func TestAsk(t *testing.T) {
 	}
 	want := []string{"a: a q 0", "a: a q 1", "a: a q 2", "b: b q 0", "b: b q 1", "b: b q 2", "c: c q 0", "c: c q 1", "c: c q 2"}
 	for name, bus := range all {
-		answers, _ := ask(t, bus, "echo", true)
+		answers := ask(t, bus, "echo")
 		if diff := cmp.Diff(want, answers); diff != "" {
 			t.Errorf("%s is told (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, missing := ask(t, b, "nobody", false); !slices.Equal(missing, []string{"a", "b", "c"}) {
-		t.Errorf("nobody answers this kind, and missing is %q", missing)
-	}
-	c.Close() // who leaves is nobody to wait for
-	if answers, _ := ask(t, a, "echo", true); !slices.Equal(answers, want[:6]) {
+	ask(t, b, "nobody", "a", "b", "c") // answer this kind
+	c.Close()                          // who leaves is nobody to wait for
+	if answers := ask(t, a, "echo"); !slices.Equal(answers, want[:6]) {
 		t.Errorf("without c it is %q", answers)
 	}
-	proxy.Stop() // a is cut off: it still knows whom it cannot ask, and b misses it until its lease ends
-	answers, missing := ask(t, a, "echo", false)
-	if !slices.Equal(answers, want[:3]) || !slices.Equal(missing, []string{"b"}) {
-		t.Errorf("cut off it is told %q, missing %q", answers, missing)
-	}
-	if _, missing := ask(t, b, "echo", false); !slices.Equal(missing, []string{"a"}) {
-		t.Errorf("b misses %q", missing)
-	}
-	if answers, _ := ask(t, b, "echo", true); !slices.Equal(answers, want[3:6]) {
-		t.Errorf("once a's lease has ended, b is told %q", answers)
-	}
-	if _, missing := ask(t, a, "echo", false); !slices.Equal(missing, []string{"b"}) {
-		t.Errorf("a cannot know that b is gone, and misses %q", missing)
+	proxy.Stop() // a is cut off: b misses it until its lease ends
+	nodetest.Eventually(t, patience, "b's answer is complete without a", func() bool {
+		answers, who := askOnce(t, b, "echo")
+		if names(b) == "a b" && (who.Complete || !slices.Equal(who.Missing, []string{"a"})) {
+			t.Errorf("while a may be there, complete is %t and missing %q", who.Complete, who.Missing)
+		}
+		if who.Complete && !slices.Equal(answers, want[3:6]) {
+			t.Errorf("once a's lease has ended, b is told %q", answers)
+		}
+		return who.Complete
+	})
+	// It still knows whom it cannot ask, and cannot know that b is gone.
+	if answers := ask(t, a, "echo", "b"); !slices.Equal(answers, want[:3]) {
+		t.Errorf("cut off it is told %q", answers)
 	}
 }
 
@@ -111,10 +117,14 @@ func TestAskHalfAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventuallyNames(t, a, "a b")
-	answers, missing := ask(t, a, "echo", false)
-	if !slices.Equal(missing, []string{"b"}) || !slices.Contains(answers, "b: one") {
-		t.Errorf("answers %q, missing %q", answers, missing)
-	}
+	nodetest.Eventually(t, patience, "half an answer", func() bool {
+		answers, who := askOnce(t, a, "echo")
+		begun := slices.Contains(answers, "b: one")
+		if begun && (who.Complete || !slices.Equal(who.Missing, []string{"b"})) {
+			t.Errorf("complete is %t, missing %q", who.Complete, who.Missing)
+		}
+		return begun
+	})
 }
 
 // Who answered with a part that got lost on the way is missing, as who did not answer.
@@ -140,14 +150,19 @@ func TestAskLostPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send("rc.ctl.hb", &busv1.Heartbeat{Node: "x", Incarnation: "i", Since: time.Now().UnixNano()})
-	eventuallyNames(t, a, "a x")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	who := a.Ask(ctx, "echo", nil, func(string, []byte) {})
-	if who.Complete || !slices.Equal(who.Missing, []string{"x"}) {
-		t.Errorf("complete=%t, missing %q; want x to be missing", who.Complete, who.Missing)
-	}
+	since := time.Now().UnixNano()
+	nodetest.Eventually(t, patience, "x answers", func() bool {
+		send("rc.ctl.hb", &busv1.Heartbeat{Node: "x", Incarnation: "i", Since: since})
+		if names(a) != "a x" {
+			return false
+		}
+		answers, who := askOnce(t, a, "echo")
+		heard := slices.Contains(answers, "x: three")
+		if heard && (who.Complete || !slices.Equal(who.Missing, []string{"x"})) {
+			t.Errorf("complete=%t, missing %q; want x to be missing", who.Complete, who.Missing)
+		}
+		return heard
+	})
 }
 
 func TestAskNode(t *testing.T) {
@@ -169,12 +184,16 @@ func TestAskNode(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
 			var got []string
-			err := a.AskNode(ctx, tt.node, tt.kind, []byte("q"), func(part []byte) { got = append(got, string(part)) })
-			if strings.Join(got, " ") != tt.want || (err == nil) != (tt.want != "") || err != nil && room.AsError(err).Kind != tt.kindOf {
-				t.Errorf("got %q, %v", got, err)
+			nodetest.Eventually(t, patience, "an answer, or the error", func() bool { // it may be late, or b not heard
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				got = nil
+				err := a.AskNode(ctx, tt.node, tt.kind, []byte("q"), func(part []byte) { got = append(got, string(part)) })
+				return (err == nil) == (tt.want != "") && (err == nil || room.AsError(err).Kind == tt.kindOf)
+			})
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %q", got)
 			}
 		})
 	}
@@ -186,7 +205,7 @@ func TestAskAlone(t *testing.T) {
 	srv := nodetest.StartNATS(t)
 	b := open(t, "", named("a"), func(c *bus.Config) { c.Embedded = nats.InProcessServer(srv.Server) })
 	echoes(t, b, "a")
-	if answers, _ := ask(t, b, "echo", true); len(answers) != 3 {
+	if answers := ask(t, b, "echo"); len(answers) != 3 {
 		t.Errorf("got %q", answers)
 	}
 }

@@ -41,7 +41,7 @@ func countdown(from, to int) (all []string) {
 func TestReadBack(t *testing.T) {
 	t.Parallel()
 	b := open(t, nodetest.StartNATS(t).URL)
-	watermark := listen(t, b, "empty").head
+	watermark := headOf(t, b, "empty")
 	var ids []string
 	for i := range 20 {
 		ids = append(ids, publish(t, b, "a", fmt.Sprint(i)))

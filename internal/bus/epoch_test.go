@@ -43,11 +43,12 @@ func TestRolledBackLogGetsNewEpoch(t *testing.T) {
 	a, b := open(t, srv.URL), open(t, srv.URL)
 	ea, eb := listen(t, a, "a"), listen(t, b, "a")
 	quiet := listen(t, b, "quiet")
+	const gone = 100 // far more than the nodes' own messages until they look at the log
 	var kept, lost string
 	var watermark room.Position
 	rollback(t, srv, func() { kept = publish(t, a, "a", "kept") }, func() {
 		nodetest.Eventually(t, patience, "the node is back", func() bool { return len(a.Ready(t.Context())) == 0 })
-		for i := range 20 {
+		for i := range gone {
 			lost = publish(t, a, "a", fmt.Sprint("lost", i))
 		}
 		nodetest.Eventually(t, patience, "both hear it", func() bool {
@@ -68,7 +69,7 @@ func TestRolledBackLogGetsNewEpoch(t *testing.T) {
 		other := publish(t, a, "a", "after")
 		return parse(t, id).Epoch != parse(t, kept).Epoch && parse(t, id).Epoch == parse(t, other).Epoch
 	})
-	for i := range 40 { // the sequences are used again, and passed
+	for i := range 2 * gone { // the sequences are used again, and passed
 		publish(t, b, "other", fmt.Sprint(i))
 	}
 	for name, after := range map[string]room.Position{"kept": parse(t, kept), "lost": parse(t, lost), "watermark": watermark} {
@@ -134,7 +135,7 @@ func TestWatermarkBelowTheLog(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)
 	b := open(t, srv.URL)
-	watermark := listen(t, b, "quiet").head
+	watermark := headOf(t, b, "quiet")
 	publish(t, b, "a", "x")
 	last := parse(t, publish(t, b, "a", "y"))
 	js, err := jetstream.New(srv.Connect(t))

@@ -9,7 +9,10 @@ import (
 	busv1 "github.com/roomcast/roomcast/gen/roomcast/bus/v1"
 )
 
-const ProofPause = proofPause
+const (
+	ProofPause  = proofPause
+	MemberLease = memberLease
+)
 
 // IsAbove is isAbove after a server that leads no more has told where the log ends.
 func (b *Bus) IsAbove(ctx context.Context, namespace string, told, seq uint64) (bool, error) {

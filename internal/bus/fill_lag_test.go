@@ -33,7 +33,7 @@ func TestGapOverALaggingReplica(t *testing.T) {
 			ids[i] = append(ids[i], publish(t, pub, name(i), fmt.Sprint(j)))
 		}
 	}
-	cluster.Hold(1, 0, true)
+	cluster.Isolate(0)
 	for i := range rooms {
 		ids[i] = append(ids[i], publish(t, pub, name(i), "not at every replica"))
 	}
@@ -55,8 +55,8 @@ func TestGapOverALaggingReplica(t *testing.T) {
 		nodetest.Eventually(t, 2*patience, "the last is heard", func() bool {
 			return slices.Contains(e.heard(), ids[i][len(ids[i])-1])
 		})
-		heard := e.heard()
-		want := ids[i][slices.Index(ids[i], heard[0]):]
+		heard := e.heardSince() // an audit may have found some of those that were missed
+		want := ids[i][len(ids[i])-min(len(heard), len(ids[i])):]
 		if !slices.Equal(heard, want) {
 			t.Errorf("%s: after %v heard\n%v, want\n%v", name(i), e.broken(), heard, want)
 		}

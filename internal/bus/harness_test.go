@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,7 +16,8 @@ import (
 	"github.com/roomcast/roomcast/internal/room"
 )
 
-const patience = 10 * time.Second
+// patience bounds every wait for something that takes seconds at most on a quiet machine.
+const patience = time.Minute
 
 var nodes atomic.Int64 // gives each bus a name of its own
 
@@ -76,6 +78,7 @@ type ear struct {
 	opened bool
 	msgs   []*room.Message
 	breaks []room.GapReason
+	broke  int // how many messages there were at the last break
 	purges []room.Position
 }
 
@@ -100,7 +103,7 @@ func (e *ear) Append(m *room.Message) {
 func (e *ear) Break(reason room.GapReason, head room.Position) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.breaks, e.head = append(e.breaks, reason), head
+	e.breaks, e.broke, e.head = append(e.breaks, reason), len(e.msgs), head
 }
 
 func (e *ear) Purged(marker room.Position) {
@@ -125,10 +128,28 @@ func (e *ear) heard() []string {
 	return ids
 }
 
+// heardSince is what the room has heard since the last break.
+func (e *ear) heardSince() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var ids []string
+	for _, m := range e.msgs[e.broke:] {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
 func (e *ear) broken() []room.GapReason {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]room.GapReason(nil), e.breaks...)
+}
+
+// openedAt is where a room was opened, or stands since.
+func (e *ear) openedAt() (room.Position, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.head, e.opened
 }
 
 // listen hears a room and waits until it is open.
@@ -136,12 +157,47 @@ func listen(t testing.TB, b testBus, name room.Name) *ear {
 	t.Helper()
 	e := &ear{}
 	t.Cleanup(b.Listen(name, e))
-	nodetest.Eventually(t, patience, "room "+string(name)+" is open", func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.opened
-	})
+	e.awaitOpened(t, name)
 	return e
+}
+
+func (e *ear) awaitOpened(t testing.TB, name room.Name) {
+	t.Helper()
+	nodetest.Eventually(t, patience, "room "+string(name)+" is open", func() bool {
+		_, opened := e.openedAt()
+		return opened
+	})
+}
+
+// headOf hears a room and returns where it was opened.
+func headOf(t testing.TB, b testBus, name room.Name) room.Position {
+	t.Helper()
+	head, _ := listen(t, b, name).openedAt()
+	return head
+}
+
+// journal is what a bus has logged.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+// counts returns how often a text has been said.
+func (j *journal) counts(text string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), text)
+}
+
+// logging has a bus log to a journal.
+func logging(j *journal) func(*bus.Config) {
+	return func(c *bus.Config) { c.Logger = slog.New(slog.NewTextHandler(j, nil)) }
 }
 
 func text(name room.Name, body string) *room.Publication {

@@ -54,7 +54,8 @@ func TestHolesAreFilled(t *testing.T) {
 		t.Error("order or content differs")
 	}
 	lost, filled := float64(proxy.Dropped.Load()), testutil.ToFloat64(b.metrics.FilledMessages)
-	if lost != 20 || filled != lost {
+	late := testutil.ToFloat64(b.metrics.AuditRepairs) // the audit fetches what is long on its way
+	if lost != 20 || filled < lost || filled > lost && late == 0 {
 		t.Errorf("%v messages were lost, %v filled; want 20 and as many", lost, filled)
 	}
 	if n := len(e.broken()); n != 0 {

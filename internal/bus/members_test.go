@@ -27,6 +27,16 @@ func names(b testBus) string {
 	return strings.Join(list, " ")
 }
 
+// member is what a bus knows of a node; nothing if it is not there.
+func member(b testBus, name string) (found bus.Member) {
+	for _, m := range b.Members() {
+		if m.Node == name {
+			found = m
+		}
+	}
+	return found
+}
+
 func eventuallyNames(t *testing.T, b testBus, want string) {
 	t.Helper()
 	nodetest.Eventually(t, patience, "members "+want, func() bool { return names(b) == want })
@@ -43,33 +53,35 @@ func TestMembers(t *testing.T) {
 		t.Errorf("this node is %+v", self)
 	}
 	b.SetDraining()
-	nodetest.Eventually(t, patience, "b drains", func() bool { return a.Members()[1].Draining })
-	proxy.Cut()
+	nodetest.Eventually(t, patience, "b drains", func() bool { return member(a, "b").Draining })
+	proxy.Part()
 	nodetest.Eventually(t, patience, "the connections are cut", func() bool { return len(b.Ready(t.Context())) > 0 })
+	proxy.Join()
 	nodetest.Eventually(t, patience, "and come back", func() bool { return len(b.Ready(t.Context())) == 0 })
 	eventuallyNames(t, a, "a b")
 	eventuallyNames(t, b, "a b")
-	first := a.Members()[1].Incarnation
-	b.Close() // a leaving node is gone at once, not after its lease
-	nodetest.Eventually(t, 3*time.Second, "b has left", func() bool { return names(a) == "a" })
+	first := member(b, "b").Incarnation
+	b.Close()
+	eventuallyNames(t, a, "a")
 	again := open(t, srv.URL, named("b"))
 	eventuallyNames(t, a, "a b")
-	if got := a.Members()[1].Incarnation; got == first || got != again.Members()[1].Incarnation {
+	if got, now := member(a, "b").Incarnation, member(again, "b").Incarnation; now == first || got != "" && got != now {
 		t.Errorf("incarnation %q after %q, want that of the new life", got, first)
 	}
 }
 
-// What other nodes say is taken from the wire: a new life replaces the old one at
-// once, late words of the old one do not bring it back, silence ends it.
+// What other nodes say is taken from the wire, in its order: a new life replaces the old
+// one at once, late words of the old one do not bring it back, who says that it leaves is
+// gone at once, silence ends the others.
 func TestMemberLives(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)
 	a := open(t, srv.URL, named("a"))
 	nc := srv.Connect(t)
 	began := time.Now()
-	say := func(incarnation string, age time.Duration) {
+	tell := func(hb *busv1.Heartbeat) {
 		t.Helper()
-		body, err := proto.Marshal(&busv1.Heartbeat{Node: "x", Incarnation: incarnation, Since: began.Add(-age).UnixNano()})
+		body, err := proto.Marshal(hb)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,24 +89,44 @@ func TestMemberLives(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	is := func(incarnation string) {
+	say := func(incarnation string, age time.Duration) {
+		t.Helper()
+		tell(&busv1.Heartbeat{Node: "x", Incarnation: incarnation, Since: began.Add(-age).UnixNano()})
+	}
+	becomes := func(incarnation string, age time.Duration) {
 		t.Helper()
 		nodetest.Eventually(t, patience, "x is "+incarnation, func() bool {
-			list := a.Members()
-			return len(list) == 2 && list[1].Incarnation == incarnation
+			say(incarnation, age) // again: it is forgotten after a lease
+			return member(a, "x").Incarnation == incarnation
 		})
 	}
-	say("old", time.Hour)
-	is("old")
+	heard := func(mark string) { // all that was said before
+		t.Helper()
+		nodetest.Eventually(t, patience, mark+" is heard", func() bool {
+			tell(&busv1.Heartbeat{Node: mark, Incarnation: "i", Since: began.UnixNano()})
+			return member(a, mark).Node != ""
+		})
+	}
+	becomes("old", time.Hour)
+	becomes("new", time.Minute)
+	said := time.Now()
 	say("new", time.Minute)
-	is("new")
 	say("old", time.Hour)
 	say("late", 30*time.Minute) // by its clock older than new
 	if err := nc.Publish("rc.ctl.hb", []byte{0xff}); err != nil {
 		t.Fatal(err)
 	}
+	heard("y")
+	if got := member(a, "x").Incarnation; got != "new" && time.Since(said) < bus.MemberLease {
+		t.Errorf("x is %q after late words, want new", got)
+	}
+	becomes("newest", time.Second)
 	say("newest", time.Second)
-	is("newest")
+	tell(&busv1.Heartbeat{Node: "x", Incarnation: "newest", Since: began.Add(-time.Second).UnixNano(), Leaving: true})
+	heard("z")
+	if got := member(a, "x").Incarnation; got != "" {
+		t.Errorf("x is %q after it has left", got)
+	}
 	eventuallyNames(t, a, "a")
 }
 
@@ -140,6 +172,9 @@ func TestAloneIsSilent(t *testing.T) {
 	}
 	b := open(t, "", named("a"), func(c *bus.Config) { c.Embedded = nats.InProcessServer(srv.Server) })
 	listen(t, b, "x")
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	if len(heard) > 0 || names(b) != "a" {
 		t.Errorf("%d control messages, members %q", len(heard), names(b))
 	}
@@ -174,6 +209,7 @@ func TestGoodbyeIsLast(t *testing.T) {
 		b.Close()
 		close(stop)
 		poking.Wait()
+		nodetest.Eventually(t, patience, "NATS has taken in all that it said", func() bool { return srv.Server.NumClients() == 1 })
 		if err := nc.Flush(); err != nil {
 			t.Fatal(err)
 		}

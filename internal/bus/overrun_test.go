@@ -38,7 +38,10 @@ func TestOverrunIsFilled(t *testing.T) {
 	}
 	b, pub := open(t, srv.URL, long), open(t, srv.URL, long)
 	g := &gate{open: make(chan struct{})}
+	letGo := sync.OnceFunc(func() { close(g.open) })
+	t.Cleanup(letGo)
 	t.Cleanup(b.Listen("gate", g))
+	g.awaitOpened(t, "gate")
 	ears := map[room.Name]*ear{}
 	for i := range 12 { // some are in the gate's shard
 		name := room.Name(fmt.Sprint("quiet", i))
@@ -58,7 +61,10 @@ func TestOverrunIsFilled(t *testing.T) {
 	for name := range ears {
 		last[name] = publish(t, pub, name, "last")
 	}
-	close(g.open)
+	nodetest.Eventually(t, patience, "more has come than a channel holds", func() bool {
+		return testutil.ToFloat64(b.metrics.BusInMessages) > publishers*each
+	})
+	letGo()
 	for name, e := range ears {
 		nodetest.Eventually(t, 2*patience, string(name)+" hears its message", func() bool { return slices.Equal(e.heard(), []string{last[name]}) })
 	}

@@ -20,7 +20,7 @@ func TestReadAfter(t *testing.T) {
 	t.Parallel()
 	srv := nodetest.StartNATS(t)
 	b := open(t, srv.URL)
-	empty, quiet := listen(t, b, "small:empty").head, listen(t, b, "quiet").head
+	empty, quiet := headOf(t, b, "small:empty"), headOf(t, b, "quiet")
 	publish(t, b, "not-quiet", "x")
 	var ids []string
 	for i := range 6 {
@@ -123,7 +123,7 @@ func TestWatermarkOnNodeWithOldConfiguration(t *testing.T) {
 	})
 	b := open(t, srv.URL, func(c *bus.Config) { c.AllowShrink = true }) // small keeps 3 again
 	publish(t, b, "small:other", "x")
-	watermark := listen(t, b, "small:a").head
+	watermark := headOf(t, b, "small:a")
 	for i := range 20 {
 		publish(t, b, "small:a", fmt.Sprint(i))
 	}

@@ -1,15 +1,11 @@
 package bus_test
 
 import (
-	"bytes"
-	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/roomcast/roomcast/internal/bus"
 	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
@@ -35,15 +31,15 @@ func TestReplicasOfAnExistingLog(t *testing.T) {
 	first := open(t, cluster.Servers[0].URL)
 	follow(t, first)
 	first.Close()
-	var said bytes.Buffer
-	second := open(t, cluster.Servers[0].URL, replicated, func(c *bus.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
+	var said journal
+	second := open(t, cluster.Servers[0].URL, replicated, logging(&said))
 	follow(t, second)
 	second.Close()
 	if diff := cmp.Diff([]int{3, 3}, replicas()); diff != "" {
 		t.Errorf("replicas (-want +got):\n%s", diff)
 	}
-	if text := said.String(); !strings.Contains(text, "replicas 1 to 3") {
-		t.Errorf("the node does not say so:\n%s", text)
+	if said.counts("replicas 1 to 3") == 0 {
+		t.Error("the node does not say so")
 	}
 	follow(t, open(t, cluster.Servers[0].URL))
 	if diff := cmp.Diff([]int{3, 3}, replicas()); diff != "" {

@@ -67,8 +67,19 @@ func (l *learner) wantUser(t testing.TB, name string, before int64) {
 func revoke(t testing.TB, b testBus, list ...room.Revocation) {
 	t.Helper()
 	for _, r := range list {
-		if err := b.Revoke(t.Context(), r); err != nil {
+		if err := tryRevoke(t, b, r); err != nil {
 			t.Fatalf("revoke: %v", err)
+		}
+	}
+}
+
+// tryRevoke revokes again while that is unavailable, as callers are told to: others may
+// have been faster ten times. It may be called from any goroutine.
+func tryRevoke(t testing.TB, b testBus, r room.Revocation) error {
+	for began := time.Now(); ; {
+		err := b.Revoke(t.Context(), r)
+		if err == nil || room.AsError(err).Kind != room.Unavailable || time.Since(began) > patience {
+			return err
 		}
 	}
 }
@@ -109,7 +120,7 @@ func TestRevocationsBeforeServing(t *testing.T) {
 	for part := range 20 {
 		revoking.Go(func() {
 			for i := part; i < users; i += 20 {
-				if err := a.Revoke(t.Context(), room.Revocation{User: fmt.Sprint("u", i), Before: int64(i) + 1}); err != nil {
+				if err := tryRevoke(t, a, room.Revocation{User: fmt.Sprint("u", i), Before: int64(i) + 1}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -140,7 +151,7 @@ func TestRevokeTheSameAtOnce(t *testing.T) {
 	for i, b := range buses {
 		revoking.Go(func() {
 			for k := range 10 {
-				if err := b.Revoke(t.Context(), room.Revocation{User: "ann", Before: int64(10*i + k + 1)}); err != nil {
+				if err := tryRevoke(t, b, room.Revocation{User: "ann", Before: int64(10*i + k + 1)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -162,9 +173,7 @@ func TestRevocationsThatWereLost(t *testing.T) {
 	l := follow(t, b)
 	revoke(t, a, room.Revocation{User: "ann", Before: 7})
 	l.wantUser(t, "ann", 7)
-	if deaf.Dropped.Load() == 0 {
-		t.Error("nothing was lost, so this test proves nothing")
-	}
+	nodetest.Eventually(t, patience, "it is lost on the way, else this proves nothing", func() bool { return deaf.Dropped.Load() > 0 })
 }
 
 func TestRevokeWithNATSAway(t *testing.T) {
@@ -203,9 +212,7 @@ func TestRevocationStreamIsGone(t *testing.T) {
 		return b.Revoke(t.Context(), room.Revocation{User: "eve", Before: 9}) == nil
 	})
 	l.wantUser(t, "eve", 9)
-	if reasons := b.Ready(t.Context()); slices.ContainsFunc(reasons, func(s string) bool { return strings.Contains(s, "revoked") }) {
-		t.Errorf("not ready: %v", reasons)
-	}
+	nodetest.Eventually(t, patience, "it is ready", func() bool { return len(b.Ready(t.Context())) == 0 })
 }
 
 func TestNotReadyWithoutRevocations(t *testing.T) {
@@ -218,12 +225,11 @@ func TestNotReadyWithoutRevocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A stream that takes its subjects keeps it from being made again.
-	if err := js.DeleteStream(t.Context(), "RC__REVOCATIONS"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"rc.revoked.>"}}); err != nil {
-		t.Fatal(err)
-	}
+	nodetest.Eventually(t, patience, "such a stream is there", func() bool { // the node may be faster
+		_ = js.DeleteStream(t.Context(), "RC__REVOCATIONS")
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"rc.revoked.>"}})
+		return err == nil
+	})
 	nodetest.Eventually(t, patience, "the node says that it cannot read them", func() bool {
 		return slices.ContainsFunc(b.Ready(t.Context()), func(s string) bool { return strings.Contains(s, "revoked tokens") })
 	})

@@ -27,7 +27,7 @@ func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, Routes: startRoutes(t, clusterSize)}
 	for i := range clusterSize {
-		opts := natsOptions(t.TempDir(), server.RANDOM_PORT)
+		opts := natsOptions(t.TempDir(), freePort(t))
 		opts.ServerName = serverName(i)
 		opts.Cluster = server.ClusterOpts{Name: "nodetest", Host: "127.0.0.1", Port: server.RANDOM_PORT, Advertise: c.address(i)}
 		for j := range clusterSize {
@@ -42,7 +42,7 @@ func StartCluster(t testing.TB) *Cluster {
 		c.lead(i, n.Server.ClusterAddr().String())
 		c.Servers = append(c.Servers, n)
 	}
-	Eventually(t, 60*time.Second, "the cluster has a leader", func() bool {
+	Eventually(t, patience, "the cluster has a leader", func() bool {
 		leads := false
 		for _, n := range c.Servers {
 			if !n.Server.JetStreamIsCurrent() {
@@ -66,7 +66,7 @@ func (c *Cluster) MoveLeader(stream string, i int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	Eventually(c.t, 30*time.Second, "server "+serverName(i)+" leads "+stream, func() bool {
+	Eventually(c.t, patience, "server "+serverName(i)+" leads "+stream, func() bool {
 		s, err := js.Stream(c.t.Context(), stream)
 		if err != nil {
 			return false
@@ -99,8 +99,21 @@ func (c *Cluster) AwaitReplica(stream string, i int, seq uint64) {
 		}
 	}
 	defer c.Release()
-	Eventually(c.t, 30*time.Second, "server "+serverName(i)+" answers reads of "+stream, func() bool {
-		msg, err := nc.Request("$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq), 100*time.Millisecond)
+	wait := 50 * time.Millisecond
+	Eventually(c.t, patience, "server "+serverName(i)+" answers reads of "+stream, func() bool {
+		wait = min(2*wait, time.Second)
+		msg, err := nc.Request("$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq), wait)
 		return err == nil && msg.Header.Get("Status") == ""
 	})
+}
+
+// Isolate holds back what the i-th server and the others tell each other of the logs:
+// it falls behind, and disturbs nobody by an election. Clients' messages go on.
+func (c *Cluster) Isolate(i int) {
+	for j := range c.Servers {
+		if j != i {
+			c.Hold(i, j, true)
+			c.Hold(j, i, true)
+		}
+	}
 }

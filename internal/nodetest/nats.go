@@ -2,9 +2,9 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -23,7 +23,7 @@ type NATS struct {
 // the test.
 func StartNATS(t testing.TB) *NATS {
 	t.Helper()
-	n := &NATS{t: t, opts: natsOptions(t.TempDir(), server.RANDOM_PORT)}
+	n := &NATS{t: t, opts: natsOptions(t.TempDir(), freePort(t))}
 	n.Start()
 	t.Cleanup(n.Stop)
 	return n
@@ -51,11 +51,20 @@ func (n *NATS) Start() {
 		n.t.Fatalf("nats-server: %v", err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
-		n.t.Fatal("nats-server is not ready after 10s")
+	if !srv.ReadyForConnections(patience) {
+		n.t.Fatalf("nats-server is not ready after %s", patience)
 	}
 	n.Server, n.URL = srv, srv.ClientURL()
-	n.opts.Port = mustPort(n.t, n.URL)
+}
+
+// freePort is a port for a server that may be stopped and started again.
+func freePort(t testing.TB) int {
+	t.Helper()
+	addrs, err := FreeAddrs(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mustPort(t, "nats://"+addrs[0])
 }
 
 // StoreDir is where the server's log is. It may be changed while the server is stopped.
@@ -75,7 +84,7 @@ func (n *NATS) Connect(t testing.TB) *nats.Conn {
 
 func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.Name("test"), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, nats.Name("test"), nats.MaxReconnects(-1), nats.Timeout(patience))
 	if err != nil {
 		t.Fatalf("connect to nats: %v", err)
 	}
@@ -88,7 +97,7 @@ func connect(t testing.TB, url string) *nats.Conn {
 // subjects have a "~".
 func Log(t testing.TB, nc *nats.Conn, stream string) []*jetstream.RawStreamMsg {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -102,8 +111,11 @@ func Log(t testing.TB, nc *nats.Conn, stream string) []*jetstream.RawStreamMsg {
 	var msgs []*jetstream.RawStreamMsg
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
 		msg, err := s.GetMsg(ctx, seq)
-		if err != nil {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue // evicted
+		}
+		if err != nil {
+			t.Fatalf("stream %s, sequence %d: %v", stream, seq, err)
 		}
 		if strings.Contains(msg.Subject, "~") {
 			continue

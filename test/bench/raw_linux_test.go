@@ -42,7 +42,7 @@ func TestRawWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := run.Run(t.Context())
-	if err != nil || report.Errors.Any() || report.Traffic.Deliveries == 0 {
+	if err != nil || report.Errors.Any() || report.Delivery.Count == 0 {
 		t.Errorf("%v, %+v", err, report)
 	}
 	stop()

@@ -129,7 +129,7 @@ func (r *run) run() {
 	r.breaker = newBreaker(r.cluster, r.sockets)
 	r.breaker.run(r.steps)
 	r.cluster.heal()
-	timer := time.AfterFunc(time.Minute, giveUp)
+	timer := time.AfterFunc(patience, giveUp)
 	var strange []string
 	r.story.Publications, strange = ps.finish()
 	timer.Stop()
@@ -154,7 +154,7 @@ func (r *run) run() {
 // not come to their ends: in them nothing may be under way any more.
 func (r *run) untilSettled() {
 	r.t.Helper()
-	const longest, quiet = 45 * time.Second, time.Second
+	const longest, quiet = patience, time.Second
 	ends := r.ends()
 	deadline, since, before := time.Now().Add(longest), time.Now(), 0
 	nodetest.Eventually(r.t, 2*longest, "the sockets settle", func() bool {

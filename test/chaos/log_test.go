@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,8 +30,13 @@ func readLog(t testing.TB, nc *nats.Conn) Log {
 	log := Log{Rooms: make(map[string][]Entry), Epoch: func(room string) string { return epochs[streamOf(room)] }, Keeps: keeps}
 	for _, name := range streams() {
 		var err error
-		if epochs[name], err = readStream(ctx, nc, name, log.Rooms); err != nil {
-			t.Fatalf("read %s: %v", name, err)
+		for err = errors.New("not read"); err != nil; {
+			if epochs[name], err = readStream(ctx, nc, name, log.Rooms); ctx.Err() != nil {
+				t.Fatalf("read %s: %v", name, err)
+			}
+			if err != nil { // it may have no leader just now
+				pause(ctx, 100*time.Millisecond)
+			}
 		}
 	}
 	return log
@@ -61,6 +68,7 @@ func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[strin
 	if err := errors.Join(failed[:]...); err != nil {
 		return "", err
 	}
+	found := make(map[string][]Entry)
 	for _, msg := range slices.Concat(parts[:]...) {
 		if strings.Contains(msg.Subject, "~") {
 			continue
@@ -70,8 +78,9 @@ func readStream(ctx context.Context, nc *nats.Conn, name string, rooms map[strin
 			return "", fmt.Errorf("%s: %w", msg.Subject, err)
 		}
 		id := fmt.Sprintf("%s.%d.%s", epoch, msg.Seq, strconv.FormatUint(uint64(record.GetCheck()), 36))
-		rooms[record.GetRoom()] = append(rooms[record.GetRoom()], Entry{id, record.GetText()})
+		found[record.GetRoom()] = append(found[record.GetRoom()], Entry{id, record.GetText()})
 	}
+	maps.Copy(rooms, found)
 	return epoch, nil
 }
 

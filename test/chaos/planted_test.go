@@ -82,7 +82,8 @@ func plantedBugs() map[string]plantedBug {
 }
 
 // TestPlantedBugs runs a program with eight bugs, each in rooms of its own, beside rooms
-// without. The checker must find every one, and nothing in the others.
+// without. The checker must find every one, and nothing in the others. On a machine that
+// is so slow that a bug has no occasion in a run, it has another one.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(built.dir, "planted")
@@ -110,21 +111,27 @@ func TestPlantedBugs(t *testing.T) {
 		}
 		return false
 	}
-	r := newRun(t, plan{seed: 2, program: program, rooms: rooms, sockets: 60, seats: 8, steps: steps, broken: broken})
-	r.run()
-	found := Check(&r.story)
-	for name, bug := range plantedBugs() {
-		i := slices.IndexFunc(found, func(f Fault) bool {
-			return strings.HasPrefix(f.Room, bug.rooms) && slices.Contains(bug.finds, f.What)
-		})
-		if i < 0 {
-			t.Errorf("%s: not found", name)
-			continue
+	left := plantedBugs()
+	for seed := uint64(2); len(left) > 0 && seed < 10; seed += 2 { // an even one: messages are lost
+		r := newRun(t, plan{seed: seed, program: program, rooms: rooms, sockets: 60, seats: 8, steps: steps, broken: broken})
+		r.run()
+		found := Check(&r.story)
+		for name, bug := range left {
+			i := slices.IndexFunc(found, func(f Fault) bool {
+				return strings.HasPrefix(f.Room, bug.rooms) && slices.Contains(bug.finds, f.What)
+			})
+			if i >= 0 {
+				t.Logf("%s: %s: %s: %s%s", name, found[i].Room, found[i].What, found[i].Detail, r.around(found[i], 4))
+				delete(left, name)
+			}
 		}
-		t.Logf("%s: %s: %s: %s%s", name, found[i].Room, found[i].What, found[i].Detail, r.around(found[i], 4))
+		r.report(slices.DeleteFunc(found, func(f Fault) bool { return broken(f.Room) }))
+		t.Log(r.summary())
+		r.cluster.stop()
 	}
-	r.report(slices.DeleteFunc(found, func(f Fault) bool { return broken(f.Room) }))
-	t.Log(r.summary())
+	for name := range left {
+		t.Errorf("%s: not found", name)
+	}
 }
 
 // overlay writes the sources with the bugs in them and returns the list for the compiler.

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds a wait for something that takes seconds at most on a quiet machine.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // process is a program that can be killed and started again with the same arguments.
 // All its lives write to one file.

@@ -179,7 +179,7 @@ func (s *socket) send(request map[string]any) {
 func (s *socket) read(conn *websocket.Conn, closed chan struct{}) {
 	defer close(closed)
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(deadAfter)) // never fails
+		_ = conn.SetReadDeadline(time.Now().Add(s.deadAfter())) // never fails
 		_, body, err := conn.ReadMessage()
 		var f frame
 		if err == nil {
@@ -199,6 +199,17 @@ func (s *socket) read(conn *websocket.Conn, closed chan struct{}) {
 		s.take(&f, body)
 		s.mu.Unlock()
 	}
+}
+
+// deadAfter is for how long a frame is waited for: where nothing is broken any more a
+// node may only be slow.
+func (s *socket) deadAfter() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stay {
+		return patience / 2
+	}
+	return deadAfter
 }
 
 // take takes one frame. The lock is held.

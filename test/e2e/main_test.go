@@ -14,7 +14,7 @@ import (
 
 // patience bounds every wait for something that takes milliseconds on a quiet
 // machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // root is the module's directory.
 const root = "../.."

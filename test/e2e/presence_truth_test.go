@@ -208,18 +208,26 @@ func (w *truth) settle() {
 		want := w.members(name)
 		for _, n := range w.nodes {
 			n.wholes(w.t, name, len(want))
-			resp, err := n.ListMembers(bounded(w.t), &roomcastv1.ListMembersRequest{Room: name, PageSize: 1000})
+			var members *roomcastv1.ListMembersResponse
+			w.complete("members", n, func() (complete bool, err error) {
+				members, err = n.ListMembers(bounded(w.t), &roomcastv1.ListMembersRequest{Room: name, PageSize: 1000})
+				return members.GetComplete(), err
+			})
 			got := []string{}
-			for _, m := range resp.GetMembers() {
+			for _, m := range members.GetMembers() {
 				got = append(got, m.GetConnection())
 			}
 			slices.Sort(got)
-			if diff := cmp.Diff(want, got); diff != "" || err != nil || !resp.GetComplete() {
-				w.t.Fatalf("members of %s by %s, complete %t, %v (-want +got):\n%s", name, n.Node, resp.GetComplete(), err, diff)
+			if diff := cmp.Diff(want, got); diff != "" {
+				w.t.Fatalf("members of %s by %s (-want +got):\n%s", name, n.Node, diff)
 			}
-			r, err := n.Publish(bounded(w.t), &roomcastv1.PublishRequest{Room: name, Receipt: true})
-			if err != nil || int(r.GetReceipt().GetConnections()) != len(want) || !r.GetReceipt().GetComplete() {
-				w.t.Fatalf("receipt in %s by %s: %v, %v; want %d", name, n.Node, r, err, len(want))
+			var published *roomcastv1.PublishResponse
+			w.complete("receipt", n, func() (complete bool, err error) {
+				published, err = n.Publish(bounded(w.t), &roomcastv1.PublishRequest{Room: name, Receipt: true})
+				return published.GetReceipt().GetComplete(), err
+			})
+			if count := published.GetReceipt().GetConnections(); int(count) != len(want) {
+				w.t.Fatalf("receipt in %s by %s counts %d, want %d", name, n.Node, count, len(want))
 			}
 		}
 	}
@@ -230,6 +238,18 @@ func (w *truth) settle() {
 		}
 	}()
 	nodetest.Eventually(w.t, patience, "the watch is right", func() bool { return slices.Equal(want, w.watch.members()) })
+}
+
+// complete waits for a node's complete answer: one that took too long is none.
+func (w *truth) complete(what string, n *truthNode, call func() (complete bool, err error)) {
+	w.t.Helper()
+	nodetest.Eventually(w.t, patience, fmt.Sprintf("%s by %s complete", what, n.Node), func() bool {
+		complete, err := call()
+		if err != nil {
+			w.t.Fatalf("%s by %s: %v", what, n.Node, err)
+		}
+		return complete
+	})
 }
 
 // Presence, receipts and a watch against the truth, while sockets come and go and nodes

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -210,7 +212,39 @@ func (s *server) stop() {
 	}
 }
 
-// again starts a node on the addresses of one that has ended.
+// serveHere is serve for a node that comes back by [server.again].
+func serveHere(t testing.TB, args ...string) *server {
+	t.Helper()
+	free, err := nodetest.FreeAddrs(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, append([]string{"--http-addr", free[0], "--grpc-addr", free[1], "--admin-addr", free[2]}, args...)...)
+}
+
+// gated reads as a text whose rest comes once open has been called. It must be before the
+// test's end: a process that reads it is waited for.
+func gated(begin, rest []byte) (in io.Reader, open func()) {
+	gate := make(chan struct{})
+	open = sync.OnceFunc(func() { close(gate) })
+	return io.MultiReader(bytes.NewReader(begin), waiting(gate), bytes.NewReader(rest)), open
+}
+
+// waiting is a reader that ends once something is closed.
+type waiting <-chan struct{}
+
+func (w waiting) Read([]byte) (int, error) {
+	<-w
+	return 0, io.EOF
+}
+
+// split cuts a file behind some of its lines.
+func split(file []byte, lines int) (begin, rest []byte) {
+	all := bytes.SplitAfterN(file, []byte("\n"), lines+1)
+	return file[:len(file)-len(all[lines])], all[lines]
+}
+
+// again starts a node on the addresses of one that has ended, see serveHere.
 func (s *server) again(t testing.TB, args ...string) *server {
 	t.Helper()
 	return serve(t, append([]string{"--http-addr", s.HTTP, "--grpc-addr", s.GRPC, "--admin-addr", s.Admin}, args...)...)

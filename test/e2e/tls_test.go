@@ -145,7 +145,7 @@ func TestMutualTLS(t *testing.T) {
 	theirs, theirsKey := strangers.client()
 	s := serve(t, "--tls-cert", cert, "--tls-key", certKey, "--grpc-client-ca", ca.file, "--reflection",
 		"--token-hmac-key-file", write(t, "key", "0123456789abcdef0123456789abcdef"), "--data-dir", t.TempDir())
-	call := []string{"-cacert", ca.file, "-max-time", "10", "-d", `{"room":"hello","text":"x"}`}
+	call := []string{"-cacert", ca.file, "-max-time", "100", "-d", `{"room":"hello","text":"x"}`}
 	target := []string{s.GRPC, publishMethod}
 	tests := map[string]struct {
 		args []string

@@ -18,7 +18,7 @@ import (
 )
 
 // catchUp is how long clients may take for what was published last.
-const catchUp = 30 * time.Second
+const catchUp = time.Minute
 
 // Fleet says which clients a process is. They have a load balancer of their own: one
 // for all would need more descriptors than a process has.

@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"github.com/roomcast/roomcast/internal/node"
+	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
-const startPatience = 30 * time.Second
+const startPatience = time.Minute
 
 // process is a running program; its standard error goes to a file.
 type process struct {
@@ -109,7 +110,11 @@ type member struct {
 func (m *member) start(ctx context.Context) (err error) {
 	at := m.addrs
 	if at.HTTP == "" {
-		at = node.Addrs{HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+		free, err := nodetest.FreeAddrs(3)
+		if err != nil {
+			return err
+		}
+		at = node.Addrs{HTTP: free[0], GRPC: free[1], Admin: free[2]}
 	}
 	ready := filepath.Join(m.dir, m.name+".ready")
 	m.process, err = launch(filepath.Join(m.dir, m.name+".log"), nil, nil, m.program, append([]string{
