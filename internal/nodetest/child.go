@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
@@ -63,7 +62,7 @@ func runChild(spec string) int {
 		return 1
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(startTime) {
 		return 1
 	}
 	fmt.Println(srv.ClientURL())
@@ -95,7 +94,7 @@ type ChildNATS struct {
 // StartChildNATS starts a nats-server as a child process. It ends with the test.
 func StartChildNATS(t testing.TB) *ChildNATS {
 	t.Helper()
-	n := &ChildNATS{t: t, dir: t.TempDir(), port: server.RANDOM_PORT}
+	n := &ChildNATS{t: t, dir: t.TempDir(), port: reservePort(t)}
 	n.Start()
 	t.Cleanup(func() {
 		n.Resume()

@@ -27,9 +27,9 @@ func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, Routes: startRoutes(t, clusterSize)}
 	for i := range clusterSize {
-		opts := natsOptions(t.TempDir(), server.RANDOM_PORT)
+		opts := natsOptions(t.TempDir(), reservePort(t))
 		opts.ServerName = serverName(i)
-		opts.Cluster = server.ClusterOpts{Name: "nodetest", Host: "127.0.0.1", Port: server.RANDOM_PORT, Advertise: c.address(i)}
+		opts.Cluster = server.ClusterOpts{Name: "nodetest", Host: "127.0.0.1", Port: reservePort(t), Advertise: c.address(i)}
 		for j := range clusterSize {
 			if j != i {
 				opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: c.address(j)})

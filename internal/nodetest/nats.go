@@ -11,6 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// startTime is how long a server or a node may take to start.
+const startTime = time.Minute
+
 // NATS is a real nats-server with JetStream in this process, on a TCP port.
 type NATS struct {
 	t      testing.TB
@@ -23,7 +26,7 @@ type NATS struct {
 // the test.
 func StartNATS(t testing.TB) *NATS {
 	t.Helper()
-	n := &NATS{t: t, opts: natsOptions(t.TempDir(), server.RANDOM_PORT)}
+	n := &NATS{t: t, opts: natsOptions(t.TempDir(), reservePort(t))}
 	n.Start()
 	t.Cleanup(n.Stop)
 	return n
@@ -51,8 +54,8 @@ func (n *NATS) Start() {
 		n.t.Fatalf("nats-server: %v", err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
-		n.t.Fatal("nats-server is not ready after 10s")
+	if !srv.ReadyForConnections(startTime) {
+		n.t.Fatalf("nats-server is not ready after %s", startTime)
 	}
 	n.Server, n.URL = srv, srv.ClientURL()
 	n.opts.Port = mustPort(n.t, n.URL)
@@ -75,7 +78,7 @@ func (n *NATS) Connect(t testing.TB) *nats.Conn {
 
 func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.Name("test"), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, nats.Name("test"), nats.MaxReconnects(-1), nats.Timeout(startTime))
 	if err != nil {
 		t.Fatalf("connect to nats: %v", err)
 	}

@@ -97,8 +97,8 @@ func StartLogging(t testing.TB, cfg node.Config, logs slog.Handler) *Node {
 	case n.Addrs = <-ready:
 	case <-n.done:
 		t.Fatalf("node: %v", n.err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("node is not ready after 30s")
+	case <-time.After(startTime):
+		t.Fatalf("node is not ready after %s", startTime)
 	}
 	t.Cleanup(func() { _ = n.Stop() })
 	return n
