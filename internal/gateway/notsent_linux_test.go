@@ -10,20 +10,22 @@ import (
 // A socket's connection has the bound.
 func TestLimitUnsent(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) { guests(c, nil) })
-	a := e.ask(t, e.dial(t), request())
-	_ = a.next(t)
-	for _, s := range e.gw.roster.all() {
-		raw, err := s.conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // the edge has no other
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := raw.Control(func(fd uintptr) {
-			if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil || got != maxUnsent {
-				t.Errorf("the connection's bound is %d, %v; want %d", got, err, maxUnsent)
+	onEdge(t, false, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		a := e.ask(t, e.dial(t), request())
+		_ = a.next(t)
+		for _, s := range e.gw.roster.all() {
+			raw, err := s.conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // the edge has no other
+			if err != nil {
+				t.Fatal(err)
 			}
-		}); err != nil {
-			t.Fatal(err)
+			if err := raw.Control(func(fd uintptr) {
+				if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil || got != maxUnsent {
+					t.Errorf("the connection's bound is %d, %v; want %d", got, err, maxUnsent)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+	})
 }
