@@ -134,9 +134,11 @@ func (w *model) await(tick <-chan time.Time) {
 	for _, c := range w.clients {
 		for c.marks = nil; ; {
 			c.mark(ends)
+			w.log.mu.Lock() // who is behind still reads it
 			c.ear.mu.Lock()
 			fault := newChecker(c).fault()
 			c.ear.mu.Unlock()
+			w.log.mu.Unlock()
 			if fault == "" {
 				break
 			}
