@@ -78,9 +78,10 @@ fmt: bin/buf ## Format Go and proto
 	bin/buf format -w
 
 .PHONY: lint
-lint: $(GOLANGCI) bin/buf ## golangci-lint (its first build takes minutes) and buf lint
+lint: $(GOLANGCI) bin/buf ## golangci-lint (its first build takes minutes), buf lint, and vet of the gateway for macOS
 	$(GOLANGCI) run ./...
 	bin/buf lint
+	GOOS=darwin $(GO) vet ./internal/gateway
 
 .PHONY: bench
 bench: bench-micro bench-table ## Run the benchmarks (BENCH=regexp COUNT=n), then the table of docs/benchmarks.md

@@ -202,7 +202,7 @@ func (panics) write(frames [][]byte) (int64, bool, error) {
 	panic("writing") //nolint:forbidigo // what the test is about
 }
 
-func (panics) close() {}
+func (panics) finish() {}
 
 func (panics) Publish(context.Context, *room.Publication, func(room.Ack, error)) {
 	panic("publishing") //nolint:forbidigo // what the test is about

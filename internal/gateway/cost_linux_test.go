@@ -15,7 +15,7 @@ func TestSizes(t *testing.T) {
 		"outbox":     {unsafe.Sizeof(outbox{}), 104},
 		"writer":     {unsafe.Sizeof(writer{}), 112},
 		"rooms":      {unsafe.Sizeof(rooms{}), 40},
-		"fdSocket":   {unsafe.Sizeof(fdSocket{}), 48},
+		"fdSocket":   {unsafe.Sizeof(fdSocket{}), 40},
 		"tlsSocket":  {unsafe.Sizeof(tlsSocket{}), 64},
 		"recordConn": {unsafe.Sizeof(recordConn{}), 80},
 	} {

@@ -181,11 +181,11 @@ func (s *modelSocket) dawdle() {
 	}
 }
 
-func (s *modelSocket) close() {
+func (s *modelSocket) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		s.misuse = "closed twice"
+		s.misuse = "finished twice"
 	}
 	s.closed = true
 }

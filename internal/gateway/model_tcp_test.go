@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -191,8 +192,8 @@ func (w *model) dialTCP(t *testing.T, addr string, withTLS bool, rng *rand.Rand,
 		})
 	})
 	<-welcome
-	for _, s := range w.gw.roster.all() {
-		if s.conn.RemoteAddr().String() == raw.LocalAddr().String() {
+	for _, s := range w.gw.roster.all() { // the one that is new
+		if !slices.ContainsFunc(w.clients, func(other *modelClient) bool { return other.s == s }) {
 			c.s = s
 		}
 	}

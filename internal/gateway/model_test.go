@@ -98,7 +98,7 @@ func runModel(t *testing.T, seed uint64, stats *modelStats) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	// A socket that never ends would hold the bubble up for ever: only a panic ends that.
-	watchdog := time.AfterFunc(time.Hour, func() { panic("it does not end; " + again(seed)) })
+	watchdog := time.AfterFunc(time.Hour, func() { panic("it does not end; " + again(seed)) }) //nolint:forbidigo // as it says
 	w := newModel(t, rng, stats)
 	defer w.hub.Close()
 	defer w.gw.Drain(context.Background(), 0) // also if the test gives up

@@ -80,16 +80,15 @@ func newPoller(events uint32, tell func(s *session)) (*poller, error) {
 	return &poller{events: events, tell: tell, file: file, raw: raw, done: make(chan struct{})}, nil
 }
 
-// await has a session told once its descriptor is ready. fd is open: its connection's
-// RawConn holds it.
-func (p *poller) await(fd int, s *session) error {
+// await has a session told once its descriptor, which is open, is ready.
+func (p *poller) await(fd int32, s *session) error {
 	op := unix.EPOLL_CTL_MOD
 	if p.enter(fd, s) {
 		op = unix.EPOLL_CTL_ADD
 	}
-	event := unix.EpollEvent{Events: p.events | unix.EPOLLONESHOT, Fd: int32(fd)} //nolint:gosec // a descriptor
+	event := unix.EpollEvent{Events: p.events | unix.EPOLLONESHOT, Fd: fd}
 	var err error
-	if ctl := p.raw.Control(func(epfd uintptr) { err = unix.EpollCtl(int(epfd), op, fd, &event) }); ctl != nil {
+	if ctl := p.raw.Control(func(epfd uintptr) { err = unix.EpollCtl(int(epfd), op, int(fd), &event) }); ctl != nil {
 		return fmt.Errorf("epoll: %w", ctl)
 	}
 	if err != nil {
@@ -99,23 +98,23 @@ func (p *poller) await(fd int, s *session) error {
 }
 
 // enter puts a session into the table. It reports whether the descriptor is new.
-func (p *poller) enter(fd int, s *session) bool {
+func (p *poller) enter(fd int32, s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if fd >= len(p.sessions) {
-		p.sessions = append(p.sessions, make([]*session, fd+1-len(p.sessions))...)
+	if more := int(fd) + 1 - len(p.sessions); more > 0 {
+		p.sessions = append(p.sessions, make([]*session, more)...)
 	}
 	fresh := p.sessions[fd] != s
 	p.sessions[fd] = s
 	return fresh
 }
 
-// forget takes a session out of the table before its connection is closed. The kernel
-// forgets the descriptor with its close.
-func (p *poller) forget(fd int, s *session) {
+// forget takes a session out of the table before its descriptor is closed, with which the
+// kernel forgets it.
+func (p *poller) forget(fd int32, s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if fd < len(p.sessions) && p.sessions[fd] == s {
+	if int(fd) < len(p.sessions) && p.sessions[fd] == s {
 		p.sessions[fd] = nil
 	}
 }

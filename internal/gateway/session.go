@@ -20,8 +20,8 @@ import (
 type session struct {
 	// static
 	gw      *Gateway
-	conn    net.Conn
-	id      string // unique in the cluster
+	conn    net.Conn // nil: parking has its descriptor
+	id      string   // unique in the cluster
 	format  wire.Format
 	remote  string
 	since   instant
@@ -82,7 +82,11 @@ func (s *session) begin(caller *auth.Caller, early []byte) {
 // with it any more.
 func (s *session) end() {
 	defer s.gw.remove(s)
-	_ = s.conn.Close()
+	if s.parking != nil {
+		s.parking.close()
+	} else {
+		_ = s.conn.Close()
+	}
 	s.guard("leave", s.rooms.end)
 	s.ended()
 }
@@ -182,15 +186,16 @@ func (s *session) gone() {
 	s.drop()
 }
 
-// drop closes the connection below TLS: a peer that does not read would make the
+// drop ends the connection below TLS: a peer that does not read would make the
 // alert that TLS ends with wait for seconds.
 func (s *session) drop() {
 	s.dropped.Store(true)
-	_ = belowTLS(s.conn).Close()
 	if s.parking != nil {
-		s.readable() // nothing else would tell its reader
+		s.parking.hangUp()
+	} else {
+		_ = belowTLS(s.conn).Close()
 	}
-	s.signal() // nor the flusher, if the reader has ended
+	s.signal() // nothing else would tell the flusher, if the reader has ended
 }
 
 // belowTLS returns the connection that TLS, if any, runs on.

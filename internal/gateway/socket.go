@@ -14,8 +14,8 @@ type socket interface {
 	// says that it takes no more: the ready function is called, from any goroutine, once
 	// it may. It keeps nothing of the frames' slice.
 	write(frames [][]byte) (n int64, full bool, err error)
-	// close lets go of what the socket has beside its connection.
-	close()
+	// finish says what TLS says at the end, if the peer takes it at once.
+	finish()
 }
 
 // open makes the session's two sides of its connection. Where the kernel can be asked
@@ -24,7 +24,7 @@ type socket interface {
 func (s *session) open() {
 	s.in = s.conn
 	if sock := s.newFDSocket(s.conn); sock != nil {
-		s.in, s.parking, s.w.sock = sock, sock, sock
+		s.conn, s.in, s.parking, s.w.sock = nil, sock, sock, sock
 		return
 	}
 	s.w.sock = &waitingSocket{conn: s.conn, ready: s.ready}
@@ -67,4 +67,4 @@ func (w *waitingSocket) wait(frames net.Buffers) {
 	w.ready()
 }
 
-func (w *waitingSocket) close() {}
+func (w *waitingSocket) finish() {}

@@ -25,3 +25,7 @@ func (*session) newFDSocket(net.Conn) *fdSocket { return nil }
 func (*fdSocket) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func (*fdSocket) park() error { return errors.ErrUnsupported }
+
+func (*fdSocket) hangUp() {}
+
+func (*fdSocket) close() {}

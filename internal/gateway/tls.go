@@ -73,11 +73,14 @@ func (c *recordConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// hand gives the connection to a session.
+// hand gives the connection to a session, which has its descriptor if parking is not nil.
 func (c *recordConn) hand(signal func(), parking *fdSocket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.signal, c.parking = signal, parking
+	if parking != nil {
+		c.Conn = nil
+	}
 }
 
 // SetWriteDeadline does nothing once records are buffered: TLS ends its good-bye with
@@ -128,7 +131,7 @@ func (s *session) openTLS(conn *tls.Conn) {
 	}
 	sock := &tlsSocket{conn: conn, below: below, plain: &s.flusher.plain}
 	if fd := s.newFDSocket(below.Conn); fd != nil {
-		sock.raw, s.parking = fd, fd
+		s.conn, sock.raw, s.parking = nil, fd, fd
 	} else {
 		sock.raw = &waitingSocket{conn: below.Conn, ready: s.ready}
 	}
@@ -176,10 +179,9 @@ func (t *tlsSocket) flush() (full bool, err error) {
 	return full, err
 }
 
-// close says good-bye in TLS's words, if the peer takes them at once.
-func (t *tlsSocket) close() {
+// finish says good-bye in TLS's words.
+func (t *tlsSocket) finish() {
 	if t.conn.CloseWrite() == nil {
 		_, _ = t.flush()
 	}
-	t.raw.close()
 }

@@ -236,7 +236,7 @@ func (s *session) finish(end closing, now instant) {
 	if written := w.closed && len(w.unsent) == 0 && !w.full; s.readDone.Load() && (written || s.dropped.Load()) {
 		s.flusher.remove(s)
 		if w.sock != nil {
-			w.sock.close()
+			w.sock.finish()
 		}
 		w.let = true
 		go s.end()

@@ -75,7 +75,7 @@ func kinds() []hostile {
 			},
 		},
 		{
-			name: "X deaf", what: "subscribe the healthy ones' room and never read", end: goneSilently, code: "4502", deaf: true, during: "45s",
+			name: "X deaf", what: "subscribe the healthy ones' room and never read", end: goneSilently, code: "4502", deaf: true, during: "75s",
 			open: func(f *foe) error {
 				if tcp, ok := f.conn.(*net.TCPConn); ok {
 					_ = tcp.SetReadBuffer(smallBuffer)
