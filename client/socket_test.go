@@ -116,6 +116,9 @@ func (s *socketServer) welcome() *socketConn {
 func (s *socketServer) subscribe(config Config) *Subscription {
 	s.t.Helper()
 	config.URL, config.DialContext = s.url, s.dial
+	if s.dial == nil { // real time: the test may stand still
+		config.HandshakeTimeout = testTimeout
+	}
 	sub, err := Subscribe(context.Background(), config)
 	if err != nil {
 		s.t.Fatalf("subscribe: %v", err)

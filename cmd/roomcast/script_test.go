@@ -54,7 +54,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptDeadline bounds how long a script waits for another process.
-const scriptDeadline = 30 * time.Second
+const scriptDeadline = 2 * time.Minute
 
 // scriptReady waits for a ready file and sets $HTTP, $GRPC and $ADMIN, with a
 // prefix if one is given:

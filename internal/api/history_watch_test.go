@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -190,28 +191,30 @@ func TestWatchEndsWithDrain(t *testing.T) {
 func TestUnreadWatchHoldsNoDrain(t *testing.T) {
 	t.Parallel()
 	const count = 100 // more than flow control lets through
-	ts := start(t, nil)
-	w := openWatch(t.Context(), t, ts, &roomcastv1.WatchMessagesRequest{Room: "a"})
-	for i := range uint64(count) {
-		m := numbered("a", 101+i)
-		m.Payload = room.Payload{Kind: room.Data, Bytes: bytes.Repeat([]byte("x"), 16<<10)}
-		w.room.Append(m)
-	}
-	w.next()
-	ctx, cancel := context.WithTimeout(t.Context(), patience/2) // less than a call may take
-	defer cancel()
-	ts.server.Stop(ctx)
-	if ctx.Err() != nil {
-		t.Error("the drain waited for the watch")
-	}
-	for {
-		if _, err := w.Recv(); err != nil {
-			if status.Code(err) != codes.Unavailable {
-				t.Errorf("got %v, want UNAVAILABLE", err)
-			}
-			return
+	synctest.Test(t, func(t *testing.T) {
+		ts := start(t, nil)
+		w := openWatch(t.Context(), t, ts, &roomcastv1.WatchMessagesRequest{Room: "a"})
+		for i := range uint64(count) {
+			m := numbered("a", 101+i)
+			m.Payload = room.Payload{Kind: room.Data, Bytes: bytes.Repeat([]byte("x"), 16<<10)}
+			w.room.Append(m)
 		}
-	}
+		w.next()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // less than a call may take
+		defer cancel()
+		ts.server.Stop(ctx)
+		if ctx.Err() != nil {
+			t.Error("the drain waited for the watch")
+		}
+		for {
+			if _, err := w.Recv(); err != nil {
+				if status.Code(err) != codes.Unavailable {
+					t.Errorf("got %v, want UNAVAILABLE", err)
+				}
+				return
+			}
+		}
+	})
 }
 
 func TestWatchRefuses(t *testing.T) {

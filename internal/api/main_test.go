@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds waits for what must happen; a test that reaches it has failed.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // recorder is a publisher and a log in memory. It keeps what it is given and answers
 // at once, unless hold or answer say otherwise.

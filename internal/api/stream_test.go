@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -131,37 +131,39 @@ func TestStreamGoesOnAfterARefusedMessage(t *testing.T) {
 // and takes one more for each answer.
 func TestStreamWindow(t *testing.T) {
 	t.Parallel()
-	ts := start(t, held)
-	stream := openStream(t.Context(), t, ts)
-	const n = streamWindow + 200
-	sent := make(chan error, 1)
-	go func() {
-		for i := range n {
-			if err := stream.Send(&roomcastv1.PublishStreamRequest{Message: text("room", strconv.Itoa(i))}); err != nil {
-				sent <- err
-				return
+	synctest.Test(t, func(t *testing.T) { // so that no message is too late
+		ts := start(t, held)
+		stream := openStream(t.Context(), t, ts)
+		const n = streamWindow + 200
+		sent := make(chan error, 1)
+		go func() {
+			for i := range n {
+				if err := stream.Send(&roomcastv1.PublishStreamRequest{Message: text("room", strconv.Itoa(i))}); err != nil {
+					sent <- err
+					return
+				}
 			}
-		}
-		sent <- stream.CloseSend()
-	}()
-	var releases []func()
-	for range streamWindow {
-		releases = append(releases, <-ts.held)
-	}
-	for i := range n {
-		if got := len(ts.seen()); got > streamWindow+i {
-			t.Fatalf("after %d answers: got %d messages taken, want at most %d", i, got, streamWindow+i)
-		}
-		releases[i]()
-		wantID(t, stream, i+1)
-		if len(releases) < n {
+			sent <- stream.CloseSend()
+		}()
+		var releases []func()
+		for range streamWindow {
 			releases = append(releases, <-ts.held)
 		}
-	}
-	wantEOF(t, stream)
-	if err := <-sent; err != nil {
-		t.Errorf("send: %v", err)
-	}
+		for i := range n {
+			if got := len(ts.seen()); got > streamWindow+i {
+				t.Fatalf("after %d answers: got %d messages taken, want at most %d", i, got, streamWindow+i)
+			}
+			releases[i]()
+			wantID(t, stream, i+1)
+			if len(releases) < n {
+				releases = append(releases, <-ts.held)
+			}
+		}
+		wantEOF(t, stream)
+		if err := <-sent; err != nil {
+			t.Errorf("send: %v", err)
+		}
+	})
 }
 
 // TestStreamWindowOfBytes: large messages fill the window before their number does.
@@ -197,13 +199,15 @@ func TestStreamWindowOfBytes(t *testing.T) {
 
 func TestStreamMessagesHaveADeadline(t *testing.T) {
 	t.Parallel()
-	ts := start(t, nil)
-	stream := openStream(t.Context(), t, ts)
-	send(t, stream, text("a", "x"))
-	wantID(t, stream, 1)
-	if got := ts.deadlines[0]; got > defaultDeadline || got < defaultDeadline-4*time.Second {
-		t.Errorf("got %s left, want nearly %s", got, defaultDeadline)
-	}
+	synctest.Test(t, func(t *testing.T) { // so that no time passes
+		ts := start(t, nil)
+		stream := openStream(t.Context(), t, ts)
+		send(t, stream, text("a", "x"))
+		wantID(t, stream, 1)
+		if got := ts.deadlines[0]; got != defaultDeadline {
+			t.Errorf("got %s left, want %s", got, defaultDeadline)
+		}
+	})
 }
 
 // TestStreamCanceled: what is in flight is given up, and nothing is left behind

@@ -34,21 +34,23 @@ func hook(c *Config, do func()) {
 func TestBareLineFeeds(t *testing.T) {
 	t.Parallel()
 	ping := "\x89\x85    a\r\n\r\n" // masked by spaces
-	e := newEdge(t, false, nil)
 	for name, early := range map[string]string{"alone": "", "with an early frame": ping} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := e.ask(t, e.dial(t), strings.ReplaceAll(request(), "\r\n", "\n")+early)
-			if a.StatusCode != http.StatusSwitchingProtocols {
-				t.Fatalf("status %d: %s", a.StatusCode, a.body)
-			}
-			if early == "" {
-				return
-			}
-			pong := make([]byte, 7)
-			if _, err := io.ReadFull(a.buf, pong); err != nil || string(pong) != "\x8A\x05A-*-*" {
-				t.Errorf("got %q, %v, want the pong", pong, err)
-			}
+			onEdge(t, false, nil, func(t *testing.T, e *edge) {
+				t.Helper()
+				a := e.ask(t, e.dial(t), strings.ReplaceAll(request(), "\r\n", "\n")+early)
+				if a.StatusCode != http.StatusSwitchingProtocols {
+					t.Fatalf("status %d: %s", a.StatusCode, a.body)
+				}
+				if early == "" {
+					return
+				}
+				pong := make([]byte, 7)
+				if _, err := io.ReadFull(a.buf, pong); err != nil || string(pong) != "\x8A\x05A-*-*" {
+					t.Errorf("got %q, %v, want the pong", pong, err)
+				}
+			})
 		})
 	}
 }
@@ -58,50 +60,55 @@ func TestGreetedCount(t *testing.T) {
 	t.Parallel()
 	const limit = 2
 	judged, goOn := make(chan struct{}), make(chan struct{})
-	e := newEdge(t, false, func(c *Config) {
+	change := func(c *Config) {
 		c.MaxConnections = limit
 		hook(c, func() {
 			judged <- struct{}{}
 			<-goOn
 		})
-	})
-	for range limit {
-		conn := e.dial(t)
-		t.Cleanup(func() { _ = conn.Close() })
-		if _, err := conn.Write([]byte(request("Authorization: Bearer " + token(t, "ann", time.Hour)))); err != nil {
-			t.Fatal(err)
+	}
+	onEdge(t, false, change, func(t *testing.T, e *edge) {
+		t.Helper()
+		for range limit {
+			conn := e.dial(t)
+			t.Cleanup(func() { _ = conn.Close() })
+			if _, err := conn.Write([]byte(request("Authorization: Bearer " + token(t, "ann", time.Hour)))); err != nil {
+				t.Fatal(err)
+			}
+			<-judged
 		}
-		<-judged
-	}
-	a := e.ask(t, e.dial(t), request())
-	close(goOn)
-	if a.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("status %d with the limit reached, want 503", a.StatusCode)
-	}
+		defer close(goOn)
+		if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d with the limit reached, want 503", a.StatusCode)
+		}
+	})
 }
 
 // TestPanicWhileGreeting costs the connection, and neither the process nor a place.
 func TestPanicWhileGreeting(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) {
+	change := func(c *Config) {
 		c.MaxConnections = 1
 		hook(c, func() { panic("broken") }) //nolint:forbidigo // what is tested
+	}
+	onEdge(t, false, change, func(t *testing.T, e *edge) {
+		t.Helper()
+		conn := e.dial(t)
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetDeadline(time.Now().Add(realPatience))
+		if _, err := conn.Write([]byte(request("Authorization: Bearer x"))); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+			t.Errorf("got %q, %v, want the end", got, err)
+		}
+		if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
+			t.Errorf("status %d after a panic, want a socket", a.StatusCode)
+		}
+		if !strings.Contains(e.logs.String(), "broken") {
+			t.Errorf("the panic was not logged")
+		}
 	})
-	conn := e.dial(t)
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := conn.Write([]byte(request("Authorization: Bearer x"))); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
-		t.Errorf("got %q, %v, want the end", got, err)
-	}
-	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
-		t.Errorf("status %d after a panic, want a socket", a.StatusCode)
-	}
-	if !strings.Contains(e.logs.String(), "broken") {
-		t.Errorf("the panic was not logged")
-	}
 }
 
 // halfPipe is a pipe that may be closed for writing, which its peer does not see.
@@ -147,22 +154,25 @@ func TestRefusalDoesNotWait(t *testing.T) {
 // TestManyRefused: each connection that is refused is told so, however many are silent.
 func TestManyRefused(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) {
+	change := func(c *Config) {
 		guests(c, nil)
 		c.MaxConnections = 1
-	})
-	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("status %d", a.StatusCode)
 	}
-	conns := make([]net.Conn, 300)
-	for i := range conns {
-		conns[i] = e.dial(t)
-		defer func() { _ = conns[i].Close() }()
-	}
-	for i, conn := range conns {
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-		if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
-			t.Fatalf("connection %d got %q, %v, want 503 and the end", i, answer, err)
+	onEdge(t, false, change, func(t *testing.T, e *edge) {
+		t.Helper()
+		if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("status %d", a.StatusCode)
 		}
-	}
+		conns := make([]net.Conn, 300)
+		for i := range conns {
+			conns[i] = e.dial(t)
+			defer func() { _ = conns[i].Close() }()
+		}
+		for i, conn := range conns {
+			_ = conn.SetDeadline(time.Now().Add(realPatience))
+			if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+				t.Fatalf("connection %d got %q, %v, want 503 and the end", i, answer, err)
+			}
+		}
+	})
 }

@@ -36,6 +36,8 @@ type modelClient struct {
 	mute   bool // does not answer pings
 	polite bool // closes its end after the node's close frame
 
+	tick <-chan time.Time // not nil: its time stands still, and this is real
+
 	writing chan struct{} // one slot: one frame at a time; a lock would stop the bubble's time
 	scripted
 	mu     sync.Mutex // guards what follows
@@ -87,6 +89,10 @@ func (c *modelClient) send(data string) bool {
 }
 
 func (c *modelClient) pause(most time.Duration) {
+	if c.tick != nil {
+		<-c.tick
+		return
+	}
 	<-time.After(time.Duration(c.rng.Int64N(int64(most))).Truncate(time.Millisecond))
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/roomcast/roomcast/internal/auth"
@@ -38,20 +39,26 @@ func (c bufferedConn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 // TestModelOverTCP has the model's sockets behind the kernel's: writes that are taken
 // in part, epoll, and records of TLS. Peers read only between bursts of messages, so
-// that each burst finds every socket full.
+// that each burst finds every socket full. Time stands still: see onEdge.
 func TestModelOverTCP(t *testing.T) {
 	t.Parallel()
 	for name, withTLS := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var config *tls.Config
+			if withTLS {
+				config = &tls.Config{Certificates: testCertificates(), NextProtos: []string{"http/1.1"}}
+			}
 			for seed := range uint64(2) {
-				runTCP(t, rand.New(rand.NewPCG(seed, 3)), withTLS)
+				tick := time.NewTicker(realTick)
+				defer tick.Stop()
+				synctest.Test(t, func(t *testing.T) { runTCP(t, rand.New(rand.NewPCG(seed, 3)), config, tick.C) })
 			}
 		})
 	}
 }
 
-func runTCP(t *testing.T, rng *rand.Rand, withTLS bool) {
+func runTCP(t *testing.T, rng *rand.Rand, config *tls.Config, tick <-chan time.Time) {
 	t.Helper()
 	w := newModel(t, rng, &modelStats{})
 	w.log.opens = false
@@ -61,10 +68,6 @@ func runTCP(t *testing.T, rng *rand.Rand, withTLS bool) {
 	}
 	addr := lis.Addr().String()
 	lis = tightListener{lis}
-	var config *tls.Config
-	if withTLS {
-		config = &tls.Config{Certificates: testCertificates(), NextProtos: []string{"http/1.1"}}
-	}
 	server := &http.Server{Handler: w.gw.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	var served sync.WaitGroup
 	served.Go(func() { _ = w.gw.Serve(lis, config, server) })
@@ -72,14 +75,19 @@ func runTCP(t *testing.T, rng *rand.Rand, withTLS bool) {
 	defer func() { _ = server.Close() }()
 	defer w.hub.Close()
 	defer w.gw.Drain(context.Background(), 0)
+	defer func() {
+		for _, c := range w.clients { // also if the test gives up
+			c.hangUp()
+		}
+	}()
 
 	var gate sync.RWMutex // nobody reads while it is locked
 	for i := range 6 {
-		w.dialTCP(t, addr, withTLS, rand.New(rand.NewPCG(rng.Uint64(), 0)), wire.Format(i%wire.Formats), &gate)
+		w.dialTCP(t, addr, config != nil, rand.New(rand.NewPCG(rng.Uint64(), 0)), wire.Format(i%wire.Formats), &gate, tick)
 	}
 	w.rounds(rng, &gate)
 	w.mark()
-	w.await(t)
+	w.await(tick)
 	for _, c := range w.clients {
 		c.hangUp()
 	}
@@ -121,31 +129,31 @@ func (w *model) rounds(rng *rand.Rand, gate *sync.RWMutex) {
 }
 
 // await waits until everybody has everything.
-func (w *model) await(t *testing.T) {
-	t.Helper()
+func (w *model) await(tick <-chan time.Time) {
 	ends := w.clients[0].marks[0].ends
-	deadline := time.After(30 * time.Second)
+	left := realPatience
 	for _, c := range w.clients {
 		for c.marks = nil; ; {
 			c.mark(ends)
+			w.log.mu.Lock() // who is behind still reads it
 			c.ear.mu.Lock()
 			fault := newChecker(c).fault()
 			c.ear.mu.Unlock()
+			w.log.mu.Unlock()
 			if fault == "" {
 				break
 			}
-			select {
-			case <-time.After(10 * time.Millisecond):
-				c.marks = nil
-			case <-deadline:
+			if left -= realTick; left < 0 {
 				return // the checker says what is wrong
 			}
+			<-tick
+			c.marks = nil
 		}
 	}
 }
 
 // dialTCP opens a guest's socket and reads its welcome.
-func (w *model) dialTCP(t *testing.T, addr string, withTLS bool, rng *rand.Rand, format wire.Format, gate *sync.RWMutex) {
+func (w *model) dialTCP(t *testing.T, addr string, withTLS bool, rng *rand.Rand, format wire.Format, gate *sync.RWMutex, tick <-chan time.Time) {
 	t.Helper()
 	raw, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -169,7 +177,7 @@ func (w *model) dialTCP(t *testing.T, addr string, withTLS bool, rng *rand.Rand,
 	_ = answer.Body.Close()
 	c := &modelClient{
 		w: w, user: auth.GuestUser, format: format, rng: rng, conn: bufferedConn{conn, in},
-		ear: &earshot{}, writing: make(chan struct{}, 1),
+		ear: &earshot{}, writing: make(chan struct{}, 1), tick: tick,
 	}
 	welcome := make(chan struct{})
 	w.ears.Go(func() {

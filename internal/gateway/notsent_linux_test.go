@@ -9,12 +9,14 @@ import (
 // A socket's connection has the bound.
 func TestLimitUnsent(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) { guests(c, nil) })
-	a := e.ask(t, e.dial(t), request())
-	_ = a.next(t)
-	for _, s := range e.gw.roster.all() {
-		if got, err := unix.GetsockoptInt(int(s.parking.fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil || got != maxUnsent {
-			t.Errorf("the connection's bound is %d, %v; want %d", got, err, maxUnsent)
+	onEdge(t, false, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		a := e.ask(t, e.dial(t), request())
+		_ = a.next(t)
+		for _, s := range e.gw.roster.all() {
+			if got, err := unix.GetsockoptInt(int(s.parking.fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil || got != maxUnsent {
+				t.Errorf("the connection's bound is %d, %v; want %d", got, err, maxUnsent)
+			}
 		}
-	}
+	})
 }

@@ -30,26 +30,28 @@ func (e *edge) writes(t *testing.T, peer net.Conn) (n uint32) {
 // missed, if its node has it in memory.
 func TestWrites(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) { guests(c, nil) })
-	stays := e.dial(t) // so that the room keeps its messages
-	a := e.ask(t, stays, request("GET /v1/ws?room=a HTTP/1.1"))
-	_, _ = a.next(t), a.next(t) // the welcome, subscribed
-	if got := e.writes(t, stays); got != 1 {
-		t.Errorf("the handshake and its room took %d writes, want 1", got)
-	}
-	for _, missed := range []string{"one", "two", "three"} {
-		e.bus.append("a", missed)
-	}
-	conn := e.dial(t)
-	a = e.ask(t, conn, request())
-	_ = a.next(t)
-	if _, err := conn.Write([]byte(frame(fin|text, `{"id":1,"subscribe":{"room":"a","after":"`+at(start).String()+`"}}`))); err != nil {
-		t.Fatal(err)
-	}
-	for range 4 {
+	onEdge(t, false, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		stays := e.dial(t) // so that the room keeps its messages
+		a := e.ask(t, stays, request("GET /v1/ws?room=a HTTP/1.1"))
+		_, _ = a.next(t), a.next(t) // the welcome, subscribed
+		if got := e.writes(t, stays); got != 1 {
+			t.Errorf("the handshake and its room took %d writes, want 1", got)
+		}
+		for _, missed := range []string{"one", "two", "three"} {
+			e.bus.append("a", missed)
+		}
+		conn := e.dial(t)
+		a = e.ask(t, conn, request())
 		_ = a.next(t)
-	}
-	if got := e.writes(t, conn); got != 2 {
-		t.Errorf("the handshake and a resume took %d writes, want 2", got)
-	}
+		if _, err := conn.Write([]byte(frame(fin|text, `{"id":1,"subscribe":{"room":"a","after":"`+at(start).String()+`"}}`))); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			_ = a.next(t)
+		}
+		if got := e.writes(t, conn); got != 2 {
+			t.Errorf("the handshake and a resume took %d writes, want 2", got)
+		}
+	})
 }

@@ -22,6 +22,7 @@ type peer struct {
 	t      testing.TB
 	ws     *websocket.Conn
 	format wire.Format // what it sends and shows is JSON all the same
+	real   bool        // its time is not the bubble's
 }
 
 // dial opens a socket. path is what follows /v1/ws; an empty token sends none.
@@ -87,8 +88,15 @@ func (p *peer) raw(data string) {
 // patience bounds the wait for one frame, in the bubble's time.
 const patience = time.Hour
 
+// realPatience bounds what waits for the kernel.
+const realPatience = time.Minute
+
 func (p *peer) next() (string, error) {
-	_ = p.ws.SetReadDeadline(time.Now().Add(patience))
+	within := patience
+	if p.real {
+		within = realPatience
+	}
+	_ = p.ws.SetReadDeadline(time.Now().Add(within))
 	kind, data, err := p.ws.ReadMessage()
 	switch {
 	case err != nil:

@@ -51,26 +51,21 @@ func TestSlowSocketGetsAll(t *testing.T) {
 // write at a time, and shows hop 5 in the log.
 func TestSlowOverTCP(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, func(c *Config) { guests(c, nil) })
-	ws, answer, err := websocket.DefaultDialer.Dial("ws://"+e.addr+"/v1/ws?room=a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	defer func() { _ = ws.Close() }()
-	p := &peer{t: t, ws: ws}
-	p.want("welcome guest", `{"subscribed":{"room":"a","position":"@10"}}`)
-	const messages = 1500
-	pad := strings.Repeat("x", 8<<10)
-	for i := range messages {
-		e.bus.append("a", fmt.Sprint(i, pad))
-	}
-	for i := range messages {
-		p.want(fmt.Sprint("m a ", i, pad))
-	}
-	if hop := fmt.Sprintf(`"hop":5,"room":"a","id":%q`, at(start+messages)); !strings.Contains(e.logs.String(), hop) {
-		t.Errorf("the log has no %s", hop)
-	}
+	onEdge(t, false, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		p := e.connect(t, websocket.Dialer{}, "ws", "?room=a")
+		p.want("welcome guest", `{"subscribed":{"room":"a","position":"@10"}}`)
+		const messages = 1500
+		pad := strings.Repeat("x", 8<<10)
+		for i := range messages {
+			e.bus.append("a", fmt.Sprint(i, pad))
+		}
+		for i := range messages {
+			p.want(fmt.Sprint("m a ", i, pad))
+		}
+		hop := fmt.Sprintf(`"hop":5,"room":"a","id":%q`, at(start+messages))
+		e.eventually(t, "the log has "+hop, func() bool { return strings.Contains(e.logs.String(), hop) })
+	})
 }
 
 // TestSlowAndSteady: a socket that always reads, but slower than messages come, is
@@ -136,8 +131,10 @@ func TestRoomsTakeTurns(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got == "m quiet here" {
-				if read > 2*maxFrames {
-					t.Errorf("it came after %d messages of the other room, want at most %d", read, 2*maxFrames)
+				// A pass over the room, and a turn of the socket. Another turn comes before
+				// the other room's pass if the peer has read all by then.
+				if read > 3*maxFrames {
+					t.Errorf("it came after %d messages of the other room, want at most %d", read, 3*maxFrames)
 				}
 				return
 			}
@@ -373,7 +370,13 @@ func TestPeerClosesUnread(t *testing.T) {
 	for name, withTLS := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEdge(t, withTLS, func(c *Config) { guests(c, nil) })
+			var certificates []tls.Certificate
+			if withTLS {
+				certificates = testCertificates()
+			}
+			tick := time.NewTicker(realTick)
+			defer tick.Stop()
+			e := newEdge(t, certificates, func(c *Config) { guests(c, nil) }, tick.C)
 			conn := e.dial(t)
 			if withTLS {
 				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
@@ -387,24 +390,23 @@ func TestPeerClosesUnread(t *testing.T) {
 				e.bus.append("a", pad)
 			}
 			s := e.gw.roster.all()[0]
-			eventually(t, "the socket is full", func() bool { return full(s) })
-			if _, err := conn.Write([]byte(closeFrame(1000, ""))); err != nil {
+			// If the test stands still, the socket may be gone for being full.
+			e.eventually(t, "the socket is full", func() bool { return e.gw.Connections() == 0 || full(s) })
+			if _, err := conn.Write([]byte(closeFrame(1000, ""))); err != nil && e.gw.Connections() > 0 {
 				t.Fatal(err)
 			}
-			eventually(t, "the socket is gone", func() bool { return e.gw.Connections()+e.gw.cfg.Hub.Rooms() == 0 })
+			e.eventually(t, "the socket is gone", func() bool { return e.gw.Connections()+e.gw.cfg.Hub.Rooms() == 0 })
 		})
 	}
 }
 
 // eventually waits for something that the kernel's time decides.
-func eventually(t *testing.T, what string, is func() bool) {
+func (e *edge) eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	for !is() {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-deadline:
-			t.Fatalf("not after 30 s: %s", what)
+	for left := realPatience; !is(); left -= realTick {
+		if left < 0 {
+			t.Fatalf("not within %s: %s", realPatience, what)
 		}
+		<-e.tick
 	}
 }

@@ -35,73 +35,60 @@ func (c *tap) Read(p []byte) (int, error) {
 // tlsSocket.close says good-bye in TLS's words.
 func TestTLSGoodbye(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, true, func(c *Config) { guests(c, nil) })
-	raw, err := net.Dial("tcp", e.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tapped := &tap{Conn: raw}
-	dialer := websocket.Dialer{NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-		return tls.Client(tapped, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}), nil
-	}}
-	ws, answer, err := dialer.Dial("wss://"+e.addr+"/v1/ws", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	p := &peer{t: t, ws: ws}
-	p.want("welcome guest")
-	p.raw(closeFrame(1000, ""))
-	_ = p.rest()
-	_ = raw.Close()
-	var types []byte
-	for b := tapped.seen.Bytes(); len(b) >= 5; b = b[5+int(b[3])<<8+int(b[4]):] {
-		types = append(types, b[0])
-	}
-	if types[len(types)-1] != 21 {
-		t.Errorf("types of the records are %v, want an alert (21) last", types)
-	}
+	onEdge(t, true, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		tapped := &tap{Conn: e.dial(t)}
+		defer func() { _ = tapped.Close() }()
+		p := e.connect(t, websocket.Dialer{NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+			return tls.Client(tapped, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}), nil
+		}}, "wss", "")
+		p.want("welcome guest")
+		p.raw(closeFrame(1000, ""))
+		_ = p.rest()
+		var types []byte
+		for b := tapped.seen.Bytes(); len(b) >= 5; b = b[5+int(b[3])<<8+int(b[4]):] {
+			types = append(types, b[0])
+		}
+		if types[len(types)-1] != 21 {
+			t.Errorf("types of the records are %v, want an alert (21) last", types)
+		}
+	})
 }
 
 // A slow TLS reader gets everything in order, through records of its own (key
 // updates) too.
 func TestSlowTLS(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, true, func(c *Config) { guests(c, nil) })
-	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	ws, answer, err := dialer.Dial("wss://"+e.addr+"/v1/ws?room=a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	defer func() { _ = ws.Close() }()
-	p := &peer{t: t, ws: ws}
-	p.want("welcome guest", `{"subscribed":{"room":"a","position":"@10"}}`)
-	const messages = 1500
-	pad := strings.Repeat("x", 8<<10)
-	for i := range messages {
-		e.bus.append("a", fmt.Sprint(i, pad))
-		if i%100 == 0 {
-			p.send(`{"id":1,"ping":{}}`)
+	onEdge(t, true, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		p := e.connect(t, websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, "wss", "?room=a")
+		p.want("welcome guest", `{"subscribed":{"room":"a","position":"@10"}}`)
+		const messages = 1500
+		pad := strings.Repeat("x", 8<<10)
+		for i := range messages {
+			e.bus.append("a", fmt.Sprint(i, pad))
+			if i%100 == 0 {
+				p.send(`{"id":1,"ping":{}}`)
+			}
 		}
-	}
-	pongs := 0
-	for i := 0; i < messages; {
-		got, err := p.next()
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case got == `{"id":1,"pong":{}}`:
-			pongs++
-		case got != fmt.Sprint("m a ", i, pad):
-			t.Fatalf("got %.40s at %d", got, i)
-		default:
-			i++
+		pongs := 0
+		for i := 0; i < messages; {
+			got, err := p.next()
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case got == `{"id":1,"pong":{}}`:
+				pongs++
+			case got != fmt.Sprint("m a ", i, pad):
+				t.Fatalf("got %.40s at %d", got, i)
+			default:
+				i++
+			}
 		}
-	}
-	if pongs != messages/100 {
-		t.Errorf("%d pongs", pongs)
-	}
+		if pongs != messages/100 {
+			t.Errorf("%d pongs", pongs)
+		}
+	})
 }
 
 // TestUnreadRecords: a peer may have TLS answer (key updates) without end; what it does
@@ -134,24 +121,25 @@ func TestUnreadRecords(t *testing.T) {
 // in the HTTP server's words; who speaks something else is not.
 func TestPlainRequest(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, true, nil)
-	for _, sent := range []string{request(), request("POST /health HTTP/1.1", "X: "+strings.Repeat("x", 8<<10))} {
-		a := e.ask(t, e.dial(t), sent)
-		if a.StatusCode != http.StatusBadRequest || a.body != "Client sent an HTTP request to an HTTPS server.\n" {
-			t.Errorf("got %d %q", a.StatusCode, a.body)
+	onEdge(t, true, nil, func(t *testing.T, e *edge) {
+		for _, sent := range []string{request(), request("POST /health HTTP/1.1", "X: "+strings.Repeat("x", 8<<10))} {
+			a := e.ask(t, e.dial(t), sent)
+			if a.StatusCode != http.StatusBadRequest || a.body != "Client sent an HTTP request to an HTTPS server.\n" {
+				t.Errorf("got %d %q", a.StatusCode, a.body)
+			}
 		}
-	}
-	conn := e.dial(t)
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("HELO me\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := io.ReadAll(conn); len(got) > 0 {
-		t.Errorf("got %q", got)
-	}
-	if n := testutil.ToFloat64(e.metrics.Rejects.WithLabelValues("BAD_HANDSHAKE")); n != 2 {
-		t.Errorf("%v were counted, want 2", n)
-	}
+		conn := e.dial(t)
+		defer func() { _ = conn.Close() }()
+		if _, err := conn.Write([]byte("HELO me\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(conn); len(got) > 0 {
+			t.Errorf("got %q", got)
+		}
+		if n := testutil.ToFloat64(e.metrics.Rejects.WithLabelValues("BAD_HANDSHAKE")); n != 2 {
+			t.Errorf("%v were counted, want 2", n)
+		}
+	})
 }
 
 // TestLateHandshakes: who has waited too long for a processor does not get one: it would be

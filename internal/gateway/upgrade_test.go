@@ -11,8 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/roomcast/roomcast/internal/metrics"
@@ -20,6 +22,7 @@ import (
 
 // edge is a gateway behind a real HTTP server on loopback.
 type edge struct {
+	tick    <-chan time.Time // real
 	gw      *Gateway
 	bus     *bus
 	addr    string
@@ -27,9 +30,27 @@ type edge struct {
 	logs    *logText
 }
 
-func newEdge(t *testing.T, withTLS bool, change func(*Config)) *edge {
+// realTick is how often something is looked at that the kernel decides.
+const realTick = 10 * time.Millisecond
+
+// onEdge runs a test with an edge, in a bubble whose time stands still: it would pass
+// when everybody waits for it, and sockets wait for the kernel. So nothing is too late,
+// however slow the machine is. The test closes what it has opened.
+func onEdge(t *testing.T, withTLS bool, change func(*Config), test func(t *testing.T, e *edge)) {
 	t.Helper()
-	e := &edge{bus: newBus(), metrics: metrics.New(), logs: &logText{}}
+	var certificates []tls.Certificate
+	if withTLS {
+		certificates = testCertificates()
+	}
+	tick := time.NewTicker(realTick)
+	defer tick.Stop()
+	synctest.Test(t, func(t *testing.T) { test(t, newEdge(t, certificates, change, tick.C)) })
+}
+
+// newEdge has TLS if there are certificates.
+func newEdge(t *testing.T, certificates []tls.Certificate, change func(*Config), tick <-chan time.Time) *edge {
+	t.Helper()
+	e := &edge{tick: tick, bus: newBus(), metrics: metrics.New(), logs: &logText{}}
 	cfg := newConfig(t, e.bus, e.metrics, slog.New(slog.NewJSONHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if change != nil {
 		change(&cfg)
@@ -39,10 +60,8 @@ func newEdge(t *testing.T, withTLS bool, change func(*Config)) *edge {
 		t.Fatal(err)
 	}
 	var config *tls.Config
-	if withTLS {
-		borrowed := httptest.NewTLSServer(http.NotFoundHandler())
-		config = &tls.Config{Certificates: borrowed.TLS.Certificates}
-		borrowed.Close()
+	if certificates != nil {
+		config = &tls.Config{Certificates: certificates}
 	}
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -108,7 +127,7 @@ type answer struct {
 func (e *edge) ask(t *testing.T, conn net.Conn, request string) answer {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(realPatience))
 	if _, err := conn.Write([]byte(request)); err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +154,18 @@ func (e *edge) dial(t *testing.T) net.Conn {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// connect opens a socket with a client of WebSockets.
+func (e *edge) connect(t *testing.T, dialer websocket.Dialer, scheme, query string) *peer {
+	t.Helper()
+	ws, answer, err := dialer.Dial(scheme+"://"+e.addr+"/v1/ws"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	t.Cleanup(func() { _ = ws.Close() })
+	return &peer{t: t, ws: ws, real: true}
 }
 
 // next reads one short text frame of the server.
@@ -217,81 +248,96 @@ func TestHandshake(t *testing.T) {
 		"a page of the host":    {[]string{"Origin: http://NODE.example:80"}, plain, nil},
 		"cookie without origin": {[]string{"Cookie: a=b"}, plain, nil},
 	}
-	e := newEdge(t, false, nil)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := e.ask(t, e.dial(t), request(test.change...))
-			if a.StatusCode != test.status {
-				t.Fatalf("status %d, want %d: %s", a.StatusCode, test.status, a.body)
-			}
-			for _, want := range test.says {
-				key, value, isHeader := strings.Cut(want, ": ")
-				switch {
-				case strings.HasPrefix(want, "-"):
-					if a.Header.Get(want[1:]) != "" {
-						t.Errorf("has the header %s", want[1:])
-					}
-				case isHeader:
-					if got := a.Header.Get(key); !strings.HasPrefix(got, value) || got == "" {
-						t.Errorf("%s is %q, want %q", key, got, value)
-					}
-				case !strings.Contains(a.body, want):
-					t.Errorf("body %q has no %q", a.body, want)
+			onEdge(t, false, nil, func(t *testing.T, e *edge) {
+				t.Helper()
+				a := e.ask(t, e.dial(t), request(test.change...))
+				if a.StatusCode != test.status {
+					t.Fatalf("status %d, want %d: %s", a.StatusCode, test.status, a.body)
 				}
-			}
+				a.check(t, test.says)
+			})
 		})
+	}
+}
+
+// check looks for texts in the body, or header lines; with a - before it for a header
+// that must not be there.
+func (a *answer) check(t *testing.T, says []string) {
+	t.Helper()
+	for _, want := range says {
+		key, value, isHeader := strings.Cut(want, ": ")
+		switch {
+		case strings.HasPrefix(want, "-"):
+			if a.Header.Get(want[1:]) != "" {
+				t.Errorf("has the header %s", want[1:])
+			}
+		case isHeader:
+			if got := a.Header.Get(key); !strings.HasPrefix(got, value) || got == "" {
+				t.Errorf("%s is %q, want %q", key, got, value)
+			}
+		case !strings.Contains(a.body, want):
+			t.Errorf("body %q has no %q", a.body, want)
+		}
 	}
 }
 
 func TestRejectsAreCounted(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, false, nil)
-	_ = e.ask(t, e.dial(t), request("Origin: https://evil.example"))
-	_ = e.ask(t, e.dial(t), request("HEAD /v1/ws HTTP/1.1"))
-	for _, reason := range []string{"ORIGIN_NOT_ALLOWED", "BAD_HANDSHAKE"} {
-		if n := testutil.ToFloat64(e.metrics.Rejects.WithLabelValues(reason)); n != 1 {
-			t.Errorf("%v rejects by %s, want 1", n, reason)
+	onEdge(t, false, nil, func(t *testing.T, e *edge) {
+		t.Helper()
+		_ = e.ask(t, e.dial(t), request("Origin: https://evil.example"))
+		_ = e.ask(t, e.dial(t), request("HEAD /v1/ws HTTP/1.1"))
+		for _, reason := range []string{"ORIGIN_NOT_ALLOWED", "BAD_HANDSHAKE"} {
+			if n := testutil.ToFloat64(e.metrics.Rejects.WithLabelValues(reason)); n != 1 {
+				t.Errorf("%v rejects by %s, want 1", n, reason)
+			}
 		}
-	}
+	})
 }
 
 func TestTokenPlaces(t *testing.T) {
 	t.Parallel()
-	ann, bob := token(t, "ann", time.Hour), token(t, "bob", time.Hour)
 	tests := map[string]struct {
 		inQuery bool
 		change  []string
 		status  int
 		welcome string
 	}{
-		"header":              {false, []string{"Authorization: Bearer " + ann}, plain, "welcome ann"},
-		"other case":          {false, []string{"authorization: bearer  " + ann + " "}, plain, "welcome ann"},
-		"query":               {true, []string{"GET /v1/ws?access_token=" + ann + " HTTP/1.1"}, plain, "welcome ann"},
-		"header before it":    {true, []string{"GET /v1/ws?access_token=" + bob + " HTTP/1.1", "Authorization: Bearer " + ann}, plain, "welcome ann"},
-		"query without leave": {false, []string{"GET /v1/ws?access_token=" + ann + " HTTP/1.1"}, plain, "welcome guest"},
+		"header":              {false, []string{"Authorization: Bearer ANN"}, plain, "welcome ann"},
+		"other case":          {false, []string{"authorization: bearer  ANN "}, plain, "welcome ann"},
+		"query":               {true, []string{"GET /v1/ws?access_token=ANN HTTP/1.1"}, plain, "welcome ann"},
+		"header before it":    {true, []string{"GET /v1/ws?access_token=BOB HTTP/1.1", "Authorization: Bearer ANN"}, plain, "welcome ann"},
+		"query without leave": {false, []string{"GET /v1/ws?access_token=ANN HTTP/1.1"}, plain, "welcome guest"},
 		"bad query":           {true, []string{"GET /v1/ws?access_token=x HTTP/1.1"}, http.StatusUnauthorized, ""},
-		"bad header":          {true, []string{"GET /v1/ws?access_token=" + ann + " HTTP/1.1", "Authorization: Bearer x"}, http.StatusUnauthorized, ""},
+		"bad header":          {true, []string{"GET /v1/ws?access_token=ANN HTTP/1.1", "Authorization: Bearer x"}, http.StatusUnauthorized, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEdge(t, false, func(c *Config) {
+			change := func(c *Config) {
 				guests(c, nil)
 				c.TokenInQuery = test.inQuery
-			})
-			a := e.ask(t, e.dial(t), request(test.change...))
-			if a.StatusCode != test.status {
-				t.Fatalf("status %d, want %d: %s", a.StatusCode, test.status, a.body)
 			}
-			if test.welcome != "" {
-				if got := a.next(t); got != test.welcome {
-					t.Errorf("got %s, want %s", got, test.welcome)
+			onEdge(t, false, change, func(t *testing.T, e *edge) {
+				t.Helper()
+				ann, bob := token(t, "ann", time.Hour), token(t, "bob", time.Hour)
+				tokens := strings.NewReplacer("ANN", ann, "BOB", bob)
+				a := e.ask(t, e.dial(t), tokens.Replace(request(test.change...)))
+				if a.StatusCode != test.status {
+					t.Fatalf("status %d, want %d: %s", a.StatusCode, test.status, a.body)
 				}
-			}
-			if text := e.logs.String(); strings.Contains(text, ann) || strings.Contains(text, bob) {
-				t.Error("a token is in the log")
-			}
+				if test.welcome != "" {
+					if got := a.next(t); got != test.welcome {
+						t.Errorf("got %s, want %s", got, test.welcome)
+					}
+				}
+				if text := e.logs.String(); strings.Contains(text, ann) || strings.Contains(text, bob) {
+					t.Error("a token is in the log")
+				}
+			})
 		})
 	}
 }
@@ -299,52 +345,56 @@ func TestTokenPlaces(t *testing.T) {
 // TestOverTLS has a page of another scheme, and a whole session.
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, true, func(c *Config) { guests(c, nil) })
-	dial := func() net.Conn {
-		return tls.Client(e.dial(t), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-	}
-	if a := e.ask(t, dial(), request("Origin: http://node.example")); a.StatusCode != http.StatusForbidden {
-		t.Errorf("a page without TLS got %d, want 403", a.StatusCode)
-	}
-	a := e.ask(t, dial(), request("Origin: https://node.example"))
-	if a.StatusCode != plain {
-		t.Fatalf("status %d: %s", a.StatusCode, a.body)
-	}
-	if got := a.next(t); got != "welcome guest" {
-		t.Errorf("got %s", got)
-	}
-	if _, err := a.conn.Write([]byte(frame(fin|text, `{"id":1,"ping":{}}`) + closeFrame(1000, ""))); err != nil {
-		t.Fatal(err)
-	}
-	if got := a.next(t); got != `{"id":1,"pong":{}}` {
-		t.Errorf("got %s", got)
-	}
-	rest, err := io.ReadAll(a.buf)
-	if want := serverClose(1000, "CLIENT_CLOSED"); err != nil || string(rest) != want {
-		t.Errorf("got %q, %v, want %q and a clean end", rest, err, want)
-	}
+	onEdge(t, true, func(c *Config) { guests(c, nil) }, func(t *testing.T, e *edge) {
+		t.Helper()
+		dial := func() net.Conn {
+			return tls.Client(e.dial(t), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		}
+		if a := e.ask(t, dial(), request("Origin: http://node.example")); a.StatusCode != http.StatusForbidden {
+			t.Errorf("a page without TLS got %d, want 403", a.StatusCode)
+		}
+		a := e.ask(t, dial(), request("Origin: https://node.example"))
+		if a.StatusCode != plain {
+			t.Fatalf("status %d: %s", a.StatusCode, a.body)
+		}
+		if got := a.next(t); got != "welcome guest" {
+			t.Errorf("got %s", got)
+		}
+		if _, err := a.conn.Write([]byte(frame(fin|text, `{"id":1,"ping":{}}`) + closeFrame(1000, ""))); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.next(t); got != `{"id":1,"pong":{}}` {
+			t.Errorf("got %s", got)
+		}
+		rest, err := io.ReadAll(a.buf)
+		if want := serverClose(1000, "CLIENT_CLOSED"); err != nil || string(rest) != want {
+			t.Errorf("got %q, %v, want %q and a clean end", rest, err, want)
+		}
+	})
 }
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	ready := false
-	e := newEdge(t, false, func(c *Config) { c.Ready = func() bool { return ready } })
-	check := func(status int, body string) {
+	onEdge(t, false, func(c *Config) { c.Ready = func() bool { return ready } }, func(t *testing.T, e *edge) {
 		t.Helper()
-		w := httptest.NewRecorder()
-		e.gw.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/health", nil))
-		if w.Code != status || w.Body.String() != body {
-			t.Errorf("got %d %q, want %d %q", w.Code, w.Body, status, body)
+		check := func(status int, body string) {
+			t.Helper()
+			w := httptest.NewRecorder()
+			e.gw.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/health", nil))
+			if w.Code != status || w.Body.String() != body {
+				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, status, body)
+			}
 		}
-	}
-	check(http.StatusServiceUnavailable, "not ready\n")
-	ready = true
-	check(http.StatusOK, "ok\n")
-	e.gw.Drain(t.Context(), 0)
-	check(http.StatusServiceUnavailable, "draining\n")
-	if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
-		t.Errorf("a socket while draining got %d, want 503 with Retry-After", a.StatusCode)
-	}
+		check(http.StatusServiceUnavailable, "not ready\n")
+		ready = true
+		check(http.StatusOK, "ok\n")
+		e.gw.Drain(t.Context(), 0)
+		check(http.StatusServiceUnavailable, "draining\n")
+		if a := e.ask(t, e.dial(t), request()); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+			t.Errorf("a socket while draining got %d, want 503 with Retry-After", a.StatusCode)
+		}
+	})
 }
 
 // TestBodyIsNotAwaited: a body that never comes holds nothing.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/roomcast/roomcast/internal/node"
@@ -26,32 +27,27 @@ func TestReadiness(t *testing.T) {
 		resp, err := health.Check(bounded(t), &healthpb.HealthCheckRequest{})
 		return err == nil && resp.GetStatus() == healthpb.HealthCheckResponse_SERVING
 	}
-	check := func(ready bool) {
+	follow := func(what string, ready bool) {
 		t.Helper()
 		want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[ready]
-		for _, url := range []string{"http://" + n.Admin + "/readyz", "http://" + n.HTTP + "/health"} {
-			if status, body := get(t, url, ""); status != want {
-				t.Errorf("%s: %d %q, want %d", url, status, body, want)
-			}
-		}
+		nodetest.Eventually(t, patience, what, func() bool {
+			admin, _ := get(t, "http://"+n.Admin+"/readyz", "")
+			public, _ := get(t, "http://"+n.HTTP+"/health", "")
+			return admin == want && public == want && serving() == ready
+		})
 		if status, body := get(t, "http://"+n.Admin+"/healthz", ""); status != http.StatusOK || body != "ok\n" {
 			t.Errorf("/healthz: %d %q", status, body)
 		}
-		if got := serving(); got != ready {
-			t.Errorf("gRPC health: serving is %t, want %t", got, ready)
-		}
 	}
-	nodetest.Eventually(t, patience, "the node serves", serving)
-	check(true)
+	follow("the node serves", true)
 	nats.Stop()
-	nodetest.Eventually(t, patience, "the node is not ready", func() bool { return !serving() })
-	check(false)
-	if _, body := get(t, "http://"+n.Admin+"/readyz", ""); !strings.HasPrefix(body, "nats is not connected") {
-		t.Errorf("/readyz says %q, want why", body)
-	}
+	follow("the node is not ready", false)
+	nodetest.Eventually(t, patience, "/readyz says why", func() bool { // while NATS stops it may be that a log does not answer
+		_, body := get(t, "http://"+n.Admin+"/readyz", "")
+		return strings.HasPrefix(body, "nats is not connected")
+	})
 	nats.Start()
-	nodetest.Eventually(t, patience, "the node is ready again", serving)
-	check(true)
+	follow("the node is ready again", true)
 }
 
 func TestMetrics(t *testing.T) {
@@ -61,7 +57,8 @@ func TestMetrics(t *testing.T) {
 	s.subscribe("hello", "")
 	publish(t, n, text("hello", "x"))
 	s.messages(1)
-	for name, want := range map[string]float64{
+	got := map[string]float64{}
+	want := map[string]float64{
 		"roomcast_connections":                       1,
 		"roomcast_rooms":                             1,
 		`roomcast_published_total{outcome="stored"}`: 1,
@@ -69,10 +66,15 @@ func TestMetrics(t *testing.T) {
 		"roomcast_deliveries_total":                  1,
 		"roomcast_bus_connected":                     1,
 		"roomcast_holes_total":                       0,
-	} {
-		if got := metric(t, n, name); got != want {
-			t.Errorf("%s is %v, want %v", name, got, want)
+	}
+	nodetest.Eventually(t, patience, "all is counted", func() bool { // what was delivered, after that
+		for name := range want {
+			got[name] = metric(t, n, name)
 		}
+		return got["roomcast_deliveries_total"] > 0
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 }
 

@@ -119,8 +119,19 @@ func token(t testing.TB, user string) string {
 	return text
 }
 
-// next reads one frame.
+// next reads one frame. What is said of the bus is passed over: on a busy machine that
+// may be away for long enough.
 func (s *socket) next() frame {
+	s.t.Helper()
+	for {
+		if f := s.any(); f.Degraded == nil && f.Restored == nil {
+			return f
+		}
+	}
+}
+
+// any reads one frame, whatever it is.
+func (s *socket) any() frame {
 	s.t.Helper()
 	_ = s.conn.SetReadDeadline(time.Now().Add(patience)) // never fails
 	_, data, err := s.conn.ReadMessage()
@@ -170,18 +181,16 @@ func (s *socket) subscribe(name, after string) string {
 	return f.Subscribed.Position
 }
 
-// messages reads so many messages. Nothing else may come but what is said of the bus,
-// which may be away for long enough on a busy machine.
+// messages reads so many messages. Nothing else may come.
 func (s *socket) messages(count int) []message {
 	s.t.Helper()
 	all := make([]message, 0, count)
 	for len(all) < count {
-		switch f := s.next(); {
-		case f.Message != nil:
-			all = append(all, *f.Message)
-		case f.Degraded == nil && f.Restored == nil:
+		f := s.next()
+		if f.Message == nil {
 			s.t.Fatalf("after %d of %d messages: %+v", len(all), count, f)
 		}
+		all = append(all, *f.Message)
 	}
 	return all
 }

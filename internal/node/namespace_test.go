@@ -1,12 +1,10 @@
 package node_test
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
@@ -83,13 +81,11 @@ func TestNamespaceAddedInRollingRestart(t *testing.T) {
 func checkContested(t *testing.T, n *nodetest.Node) {
 	t.Helper()
 	service := roomcastv1.NewPublishServiceClient(n.Dial(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
 	req := text("orders:1", "refused")
-	if _, err := service.Publish(ctx, req); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "do not agree") {
+	if _, err := service.Publish(bounded(t), req); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "do not agree") {
 		t.Errorf("publish: %v, want UNAVAILABLE", err)
 	}
-	batch, err := service.PublishBatch(ctx, &roomcastv1.PublishBatchRequest{Messages: []*roomcastv1.PublishRequest{req}})
+	batch, err := service.PublishBatch(bounded(t), &roomcastv1.PublishBatchRequest{Messages: []*roomcastv1.PublishRequest{req}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,26 +19,33 @@ import (
 type watching struct {
 	t      testing.TB
 	stream roomcastv1.PresenceService_WatchRoomClient
+	begins *roomcastv1.WatchRoomResponse // not nil: the snapshot, which nobody has seen yet
 }
 
-func watchRoom(t testing.TB, n *nodetest.Node, name string) watching {
+// watchRoom watches a room, from a snapshot on in which all nodes are.
+func watchRoom(t testing.TB, n *nodetest.Node, name string) *watching {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	stream, err := roomcastv1.NewPresenceServiceClient(n.Dial(t)).WatchRoom(ctx, &roomcastv1.WatchRoomRequest{Room: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return watching{t, stream}
+	w := &watching{t: t}
+	asks := roomcastv1.NewPresenceServiceClient(n.Dial(t))
+	whole(t, func() (_ *roomcastv1.WatchRoomResponse_Snapshot, err error) {
+		if w.stream, err = asks.WatchRoom(bounded(t), &roomcastv1.WatchRoomRequest{Room: name}); err != nil {
+			return nil, err
+		}
+		w.begins, err = w.stream.Recv()
+		return w.begins.GetSnapshot(), err
+	})
+	return w
 }
 
-// next is the next event: "[ann@n1 bob@n2]", "+ann@n1", "-ann@n1 CLOSED". A snapshot
-// must be complete.
-func (w watching) next() string {
+// next is the next event: "[ann@n1 bob@n2]", "+ann@n1", "-ann@n1 CLOSED".
+func (w *watching) next() string {
 	w.t.Helper()
-	resp, err := w.stream.Recv()
-	if err != nil {
-		w.t.Fatal(err)
+	resp := w.begins
+	if w.begins = nil; resp == nil {
+		var err error
+		if resp, err = w.stream.Recv(); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	who := func(m *roomcastv1.Member) string { return m.GetUser() + "@" + m.GetNode() }
 	switch {
@@ -48,12 +54,8 @@ func (w watching) next() string {
 	case resp.GetLeave() != nil:
 		return "-" + who(resp.GetLeave().GetMember()) + " " + resp.GetLeave().GetReason()
 	}
-	s := resp.GetSnapshot()
-	if !s.GetComplete() || len(s.GetMissingNodes()) > 0 {
-		w.t.Errorf("snapshot without %v", s.GetMissingNodes())
-	}
 	var list []string
-	for _, m := range s.GetMembers() {
+	for _, m := range resp.GetSnapshot().GetMembers() {
 		list = append(list, who(m))
 	}
 	return "[" + strings.Join(list, " ") + "]"
@@ -119,6 +121,21 @@ func (s *socket) presence() string {
 	}
 }
 
+// watch subscribes a room with its members and returns who they are, once all nodes
+// have told.
+func (s *socket) watch(name string) string {
+	s.t.Helper()
+	var f frame
+	nodetest.Eventually(s.t, patience, "all nodes tell who is there", func() bool {
+		s.answer(s.send(fmt.Sprintf(`{"subscribe":{"room":%q,"presence":true}}`, name)))
+		for f = s.next(); f.Members == nil; f = s.next() {
+			continue
+		}
+		return f.Members.Complete
+	})
+	return f.Members.String()
+}
+
 func (f *membersFrame) String() string {
 	var users []string
 	for _, m := range f.Members {
@@ -143,23 +160,25 @@ func TestSocketsWatchMembers(t *testing.T) {
 				t.Fatalf("ann is told %q, want %q", got, event)
 			}
 		}
-		subscribed := ann.answer(ann.send(`{"subscribe":{"room":"a","presence":true}}`))
-		if subscribed.Subscribed == nil {
-			t.Fatalf("answered %+v", subscribed)
+		if got := ann.watch("a"); got != "a [ann] 1/1" {
+			t.Errorf("ann is told %q", got)
 		}
-		want("a [ann] 1/1")
 		bob := dial(t, last, token(t, "bob"))
 		bob.subscribe("a", "")
 		want("+bob")
-		f := bob.answer(bob.send(`{"members":{"room":"a"}}`))
+		var f frame
+		nodetest.Eventually(t, patience, "all nodes answer", func() bool {
+			f = bob.answer(bob.send(`{"members":{"room":"a"}}`))
+			return f.Members == nil || f.Members.Complete
+		})
 		if f.Members == nil || f.Members.String() != "a [ann bob] 2/2" {
 			t.Errorf("bob is answered %+v", f.Members)
 		}
 		bob.answer(bob.send(`{"unsubscribe":{"room":"a"}}`))
 		want("-bob UNSUBSCRIBED")
-		bob.answer(bob.send(`{"subscribe":{"room":"a","presence":true}}`))
+		got := bob.watch("a")
 		want("+bob")
-		if got := bob.presence(); got == "a [ann] 1/1" { // his own join is under way
+		if got == "a [ann] 1/1" { // his own join is under way
 			if got = bob.presence(); got != "+bob" {
 				t.Errorf("bob is told %q", got)
 			}
@@ -209,8 +228,7 @@ func TestSocketsMayNotWatchMembers(t *testing.T) {
 	}
 	// A newer token that does not allow it any more ends it.
 	s := dial(t, n, may)
-	s.answer(s.send(`{"subscribe":{"room":"a","presence":true}}`))
-	if got := s.presence(); got != "a [ann] 1/1" {
+	if got := s.watch("a"); got != "a [ann] 1/1" {
 		t.Errorf("told %q", got)
 	}
 	s.send(fmt.Sprintf(`{"auth":{"token":%q}}`, mayNot))
@@ -256,12 +274,16 @@ func TestPersonalRooms(t *testing.T) {
 		}
 		req := text("user:ann", "for you")
 		req.Receipt = true
-		resp, err := roomcastv1.NewPublishServiceClient(nodes[0].Dial(t)).Publish(bounded(t), req)
-		if err != nil || resp.GetReceipt().GetUsers() != 1 || !resp.GetReceipt().GetComplete() {
-			t.Errorf("publish: %v, %v", resp, err)
-		}
-		if got := s.messages(1)[0]; got.Text != "for you" || got.ID != resp.GetId() {
-			t.Errorf("got %+v", got)
+		publisher := roomcastv1.NewPublishServiceClient(nodes[0].Dial(t))
+		receipts := wholeReceipts(t, func() ([]*roomcastv1.Receipt, error) {
+			resp, err := publisher.Publish(bounded(t), req)
+			if got := s.messages(1)[0]; got.Text != "for you" || got.ID != resp.GetId() {
+				t.Errorf("got %+v", got)
+			}
+			return []*roomcastv1.Receipt{resp.GetReceipt()}, err
+		})
+		if receipts[0].GetUsers() != 1 {
+			t.Errorf("receipt %v", receipts[0])
 		}
 		if got := asking(t, nodes[0]).members("user:ann", 10); len(got) != 1 || got[0] != "ann@"+last.Node {
 			t.Errorf("members %v", got)
