@@ -76,6 +76,7 @@ func revoke(t testing.TB, b testBus, list ...room.Revocation) {
 // tryRevoke revokes again while that is unavailable, as callers are told to: others may
 // have been faster ten times. It may be called from any goroutine.
 func tryRevoke(t testing.TB, b testBus, r room.Revocation) error {
+	t.Helper()
 	for began := time.Now(); ; {
 		err := b.Revoke(t.Context(), r)
 		if err == nil || room.AsError(err).Kind != room.Unavailable || time.Since(began) > patience {

@@ -122,6 +122,7 @@ func TestUnreadRecords(t *testing.T) {
 func TestPlainRequest(t *testing.T) {
 	t.Parallel()
 	onEdge(t, true, nil, func(t *testing.T, e *edge) {
+		t.Helper()
 		for _, sent := range []string{request(), request("POST /health HTTP/1.1", "X: "+strings.Repeat("x", 8<<10))} {
 			a := e.ask(t, e.dial(t), sent)
 			if a.StatusCode != http.StatusBadRequest || a.body != "Client sent an HTTP request to an HTTPS server.\n" {
