@@ -29,7 +29,7 @@ func StartCluster(t testing.TB) *Cluster {
 	for i := range clusterSize {
 		opts := natsOptions(t.TempDir(), freePort(t))
 		opts.ServerName = serverName(i)
-		opts.Cluster = server.ClusterOpts{Name: "nodetest", Host: "127.0.0.1", Port: server.RANDOM_PORT, Advertise: c.address(i)}
+		opts.Cluster = server.ClusterOpts{Name: "nodetest", Host: "127.0.0.1", Port: freePort(t), Advertise: c.address(i)}
 		for j := range clusterSize {
 			if j != i {
 				opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: c.address(j)})
@@ -37,7 +37,6 @@ func StartCluster(t testing.TB) *Cluster {
 		}
 		n := &NATS{t: t, opts: opts}
 		n.Start()
-		opts.Cluster.Port = n.Server.ClusterAddr().Port // the same after Stop and Start
 		t.Cleanup(n.Stop)
 		c.lead(i, n.Server.ClusterAddr().String())
 		c.Servers = append(c.Servers, n)

@@ -46,7 +46,7 @@ func natsOptions(dir string, port int) *server.Options {
 // Start starts the server, after Stop on the same port and directory.
 func (n *NATS) Start() {
 	n.t.Helper()
-	srv, err := server.NewServer(n.opts)
+	srv, err := server.NewServer(n.opts.Clone()) // it reads its options while it runs
 	if err != nil {
 		n.t.Fatalf("nats-server: %v", err)
 	}
