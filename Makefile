@@ -171,8 +171,11 @@ test-go: bin/staticcheck bin/grpcurl build
 	$(GO) vet ./...
 	bin/staticcheck ./...
 	@echo '== tests'
-# A program with the race detector sleeps for a second before it exits, unless told.
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on ./...
+# A program with the race detector sleeps for a second before it exits, unless told. One race fails
+# every test that runs beside it, so its report is printed last, where it is found.
+	@races=$$(mktemp -d) && trap 'rm -rf "$$races"' EXIT && \
+	CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 log_path=$$races/race" $(GO) test -race -shuffle=on ./...; status=$$?; \
+	if [ -n "$$(ls -A "$$races")" ]; then echo '== data races'; cat "$$races"/* | head -n 200; exit 1; fi; exit $$status
 
 # The tools. The first one compiles most of what the others share.
 
