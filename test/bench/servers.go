@@ -4,28 +4,29 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/roomcast/roomcast/internal/nodetest"
 )
 
 // startNATS starts nats-servers with their defaults but JetStream; more than one are a
 // cluster.
 func (s *service) startNATS(ctx context.Context, program, dir string, servers int) error {
-	routes, err := freePorts(servers)
+	routes, err := nodetest.FreeAddrs(servers)
 	if err != nil {
 		return err
 	}
 	var urls []string
-	for i, port := range routes {
+	for i, route := range routes {
 		data := filepath.Join(dir, fmt.Sprintf("nats%d", i+1))
 		args := []string{
 			"--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", dir, "--jetstream", "--store_dir", data,
 		}
 		if servers > 1 {
 			args = append(args, "--server_name", fmt.Sprintf("s%d", i+1), "--cluster_name", "bench",
-				"--cluster", "nats://"+port, "--routes", "nats://"+strings.Join(routes, ",nats://"))
+				"--cluster", "nats://"+route, "--routes", "nats://"+strings.Join(routes, ",nats://"))
 		}
 		p, err := launch(program, data, args)
 		if err != nil {
@@ -57,17 +58,4 @@ func (p *process) awaitPorts(ctx context.Context, path string) (url string, err 
 		return true
 	})
 	return url, err
-}
-
-// freePorts finds loopback addresses that nobody listens on.
-func freePorts(n int) (addrs []string, err error) {
-	for range n {
-		lis, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = lis.Close() }() // all at once, so that none is given twice
-		addrs = append(addrs, lis.Addr().String())
-	}
-	return addrs, nil
 }
