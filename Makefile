@@ -175,7 +175,7 @@ test-go: bin/staticcheck bin/grpcurl build
 # every test that runs beside it, so its report is printed last, where it is found.
 	@races=$$(mktemp -d) && trap 'rm -rf "$$races"' EXIT && \
 	CGO_ENABLED=1 GORACE="atexit_sleep_ms=50 log_path=$$races/race" $(GO) test -race -shuffle=on ./...; status=$$?; \
-	if [ -n "$$(ls -A "$$races")" ]; then echo '== data races'; cat "$$races"/* | head -n 200; exit 1; fi; exit $$status
+	if [ -n "$$(ls -A "$$races")" ]; then echo '== data races'; cat "$$races"/*; exit 1; fi; exit $$status
 
 # The tools. The first one compiles most of what the others share.
 
